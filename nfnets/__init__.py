@@ -1,0 +1,25 @@
+"""nfnets: the Normalizer-Free family of networks in JAX and Haiku.
+
+    model = nfnets.create_model('nfnet_f0')
+    params, state = model.init(jax.random.key(0))
+    outputs, state = model.apply(params, state, None, images)
+"""
+
+from nfnets.errors import InputError
+from nfnets.models.activations import ACTIVATIONS
+from nfnets.models.families import NFNet
+from nfnets.models.layers import SqueezeExcite, WSConv2D
+from nfnets.models.zoo import Model, create_model, list_models
+
+__version__ = '0.1.0'
+
+__all__ = [
+  'ACTIVATIONS',
+  'InputError',
+  'Model',
+  'NFNet',
+  'SqueezeExcite',
+  'WSConv2D',
+  'create_model',
+  'list_models',
+]
