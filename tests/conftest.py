@@ -1,0 +1,23 @@
+"""What all tests share: four virtual CPU devices, and compiled programs kept for the next run."""
+
+import os
+from pathlib import Path
+
+COMPILED = Path(__file__).parents[1] / '.cache' / 'jax'
+
+
+def pytest_configure() -> None:
+  """Sets JAX up before any test module imports it; the processes that tests start inherit it."""
+  COMPILED.mkdir(parents=True, exist_ok=True)
+  COMPILED.chmod(0o700)  # who can write here can run code in the tests
+  os.environ |= {
+    'JAX_PLATFORMS': 'cpu',
+    'JAX_COMPILATION_CACHE_DIR': str(COMPILED),
+    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+    'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '-1',
+  }
+
+  import jax
+
+  # Not inherited: a command run by a test sees one device, as on a plain machine.
+  jax.config.update('jax_num_cpu_devices', 4)
