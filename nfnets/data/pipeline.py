@@ -1,0 +1,274 @@
+"""The loader: batch k of a run is a pure function of (records, seed, k).
+
+It does not depend on the number of hosts, threads or processes, nor on where the run was resumed.
+Nothing of it is ever saved: resuming is asking for `start_step`.
+"""
+
+import dataclasses
+import itertools
+import logging
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
+
+import grain
+import numpy as np
+from absl import flags
+
+from nfnets.data import images
+from nfnets.data.records import BadRecord, Record
+from nfnets.errors import InputError
+
+Batch = dict[str, np.ndarray]
+_Pixels = TypeVar('_Pixels')
+
+_CHUNK = 32  # examples made by one thread, or sent by one worker process, at a time
+_MAX_BAD_RUN = 100
+_LOG = logging.getLogger(__name__)
+
+
+class RecordSource(Protocol):
+  """What the loader reads from: `records.Records`, or anything like it that can be pickled."""
+
+  def __len__(self) -> int: ...
+
+  def __getitem__(self, i: int, /) -> Record: ...
+
+
+class Batches(Iterator[Batch]):
+  """An iterator over batches that stops its threads and processes on `close()` or `with`."""
+
+  def __init__(
+    self, chunks: grain.DatasetIterator, join: Callable[[list[Batch]], Batch], parts: int
+  ):
+    """`chunks` yields pieces of a batch; `parts` of them in a row are joined to one."""
+    self._chunks = chunks
+    self._join = join
+    self._parts = parts
+
+  def __next__(self) -> Batch:
+    parts = list(itertools.islice(self._chunks, self._parts))
+    if not parts:
+      raise StopIteration
+    return self._join(parts)
+
+  def close(self) -> None:
+    """Stops reading ahead; the iterator cannot be used afterwards."""
+    self._chunks.close()
+
+  def __enter__(self) -> 'Batches':
+    return self
+
+  def __exit__(self, *unused: object) -> None:
+    self.close()
+
+
+def train_batches(
+  records: RecordSource,
+  geometry: images.TrainGeometry,
+  *,
+  seed: int,
+  batch_size: int,
+  start_step: int = 0,
+  shard: tuple[int, int] = (0, 1),
+  threads: int = 2,
+  workers: int = 0,
+) -> Batches:
+  """This host's part of the training batches `start_step`, `start_step + 1`, ... without end.
+
+  All examples are shuffled anew for each epoch; a batch may hold the end of one epoch and the
+  beginning of the next.  Host h of n has every n-th example of the global batch, from h on.
+
+  Args:
+    records: the examples.
+    geometry: how they are cropped.
+    seed: 0 .. 2**32 - 1.
+    batch_size: examples in the global batch, over all hosts.
+    start_step: the first batch to yield.
+    shard: (this host, number of hosts).
+    threads: that decode, in this process or in each worker.
+    workers: processes that decode; 0 for none.  They import the main module anew, so that a script
+      must be guarded by `if __name__ == '__main__'`.
+
+  Returns:
+    An iterator with `close()` over batches of
+      images: uint8 [local, S, S, 3]
+      labels: int32 [local]
+      positions: int32 [local], the example's place in the global batch, 0 .. batch_size - 1
+      bad_records: int32 [local], records passed over because they could not be read
+
+  Raises:
+    InputError: an argument is out of range; while iterating: 100 records in a row are bad.
+  """
+  host, hosts = _check_shard(batch_size, shard, threads=threads, workers=workers)
+  _check_range('seed', seed, 0, 2**32 - 1)
+  _check_range('start_step', start_step, 0)
+  _check_range('the number of records', len(records), 1)
+  local = batch_size // hosts
+
+  examples = grain.MapDataset.range(len(records)).seed(seed).shuffle().repeat(None)
+  # Before the slice: an example's random numbers follow from its place in the whole run.
+  examples = examples.random_map(_TrainExample(records, geometry))
+  examples = examples[host::hosts][start_step * local :]
+  positions = np.arange(host, batch_size, hosts, dtype=np.int32)
+
+  def join(parts: list[Batch]) -> Batch:
+    return _concatenate(parts) | {'positions': positions}
+
+  return _iterate(examples, local, join, threads=threads, workers=workers)
+
+
+def eval_batches(
+  records: RecordSource,
+  geometry: images.EvalGeometry,
+  *,
+  batch_size: int,
+  shard: tuple[int, int] = (0, 1),
+  threads: int = 2,
+) -> Batches:
+  """This host's part of the evaluation batches: each example once over all hosts.
+
+  Every host gets `num_eval_batches` batches of one shape; what is missing in the last is padding.
+
+  Args:
+    records: the examples.
+    geometry: how they are cropped.
+    batch_size: examples in the global batch, over all hosts.
+    shard: (this host, number of hosts).
+    threads: that decode.
+
+  Returns:
+    An iterator with `close()` over batches of
+      images: float32 [local, S, S, 3]
+      labels: int32 [local]
+      mask: float32 [local], 1 for an example, 0 for padding and for records that cannot be read
+      bad_records: int32 [local], 1 for a record that cannot be read
+  """
+  host, hosts = _check_shard(batch_size, shard, threads=threads, workers=0)
+  padded = num_eval_batches(len(records), batch_size) * batch_size
+  examples = grain.MapDataset.range(padded).map(_EvalExample(records, geometry))
+  return _iterate(examples[host::hosts], batch_size // hosts, _concatenate, threads=threads)
+
+
+def num_eval_batches(num_examples: int, batch_size: int) -> int:
+  """How many batches `eval_batches` yields on every host."""
+  return -(-num_examples // batch_size)
+
+
+def _iterate(
+  examples: grain.MapDataset,
+  local: int,
+  join: Callable[[list[Batch]], Batch],
+  *,
+  threads: int,
+  workers: int = 0,
+) -> Batches:
+  """Batches of `local` examples, made in chunks so that one batch is the work of many threads."""
+  chunk = max(size for size in range(1, min(local, _CHUNK) + 1) if local % size == 0)
+  parts = local // chunk
+  ahead = max(2 * threads, parts)
+  chunks = examples.batch(chunk).to_iter_dataset(
+    grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
+  )
+  if workers:
+    if not flags.FLAGS.is_parsed():  # outside absl.app; Grain 0.2.18 reads a flag of its own
+      flags.FLAGS.mark_as_parsed()
+    chunks = chunks.mp_prefetch(
+      grain.multiprocessing.MultiprocessingOptions(
+        num_workers=workers, per_worker_buffer_size=max(2, -(-parts // workers))
+      )
+    )
+  return Batches(iter(chunks), join, parts)
+
+
+def _concatenate(parts: list[Batch]) -> Batch:
+  return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+@dataclasses.dataclass(frozen=True)
+class _TrainExample(grain.transforms.RandomMap):
+  """Number of a record -> a random crop of it, or of the next one that can be read."""
+
+  records: RecordSource
+  geometry: images.TrainGeometry
+
+  def random_map(self, element: int, rng: np.random.Generator) -> Batch:
+    first = None
+    for bad in range(_MAX_BAD_RUN):
+      try:
+        record, image = _read(self.records, (element + bad) % len(self.records))
+      except _Unusable as error:
+        first = first or str(error)
+        continue
+      return {
+        'images': images.train_image(image, self.geometry, rng),
+        'labels': np.int32(record.label),
+        'bad_records': np.int32(bad),
+      }
+    raise InputError(f'{_MAX_BAD_RUN} records in a row cannot be read; the first: {first}')
+
+
+@dataclasses.dataclass(frozen=True)
+class _EvalExample(grain.transforms.Map):
+  """Number of a record -> the record, or zeros behind the end and for a bad one."""
+
+  records: RecordSource
+  geometry: images.EvalGeometry
+
+  def map(self, element: int) -> Batch:
+    if element >= len(self.records):
+      return self._empty(bad=0)
+    try:
+      record, image = _read(self.records, element)
+    except _Unusable:
+      return self._empty(bad=1)
+    return {
+      'images': images.eval_image(image, self.geometry),
+      'labels': np.int32(record.label),
+      'mask': np.float32(1),
+      'bad_records': np.int32(0),
+    }
+
+  def _empty(self, *, bad: int) -> Batch:
+    return {
+      'images': np.zeros((self.geometry.size, self.geometry.size, 3), np.float32),
+      'labels': np.int32(0),
+      'mask': np.float32(0),
+      'bad_records': np.int32(bad),
+    }
+
+
+class _Unusable(Exception):
+  """A record that was logged as bad."""
+
+
+def _read(records: RecordSource, i: int) -> tuple[Record, np.ndarray]:
+  try:
+    record = records[i]
+  except BadRecord as error:
+    _LOG.warning('bad record: %s', error)
+    raise _Unusable(str(error)) from error
+  try:
+    return record, images.decode(record.image)
+  except images.UnreadableImage as error:
+    _LOG.warning('bad record: %s: %s', error, record.where)
+    raise _Unusable(f'{error}: {record.where}') from error
+
+
+def _check_shard(
+  batch_size: int, shard: tuple[int, int], *, threads: int, workers: int
+) -> tuple[int, int]:
+  host, hosts = shard
+  _check_range('batch_size', batch_size, 1)
+  _check_range('the number of shards', hosts, 1)
+  _check_range('the shard', host, 0, hosts - 1)
+  _check_range('threads', threads, 1)
+  _check_range('workers', workers, 0)
+  if batch_size % hosts:
+    raise InputError(f'batch_size {batch_size} cannot be divided by the number of shards {hosts}')
+  return host, hosts
+
+
+def _check_range(name: str, value: int, least: int, most: int | None = None) -> None:
+  if value < least or (most is not None and value > most):
+    limits = f'{least} or more' if most is None else f'{least}..{most}'
+    raise InputError(f'{name} is {value}; it must be {limits}')
