@@ -202,7 +202,7 @@ def _norm(x: jax.Array, axes: tuple[int, ...] | None) -> jax.Array:
 
 
 def _tree_norm(tree: Any) -> jax.Array:
-  return jnp.asarray(optax.global_norm(jax.tree.map(_at_least_float32, tree)))
+  return jnp.asarray(optax.tree.norm(jax.tree.map(_at_least_float32, tree)))
 
 
 def _at_least_float32(x: jax.Array) -> jax.Array:
