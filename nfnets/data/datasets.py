@@ -31,11 +31,9 @@ class Dataset:
   std: RGB
 
 
-def _row(
-  name: str, num_classes: int, mean: RGB, std: RGB, *, eval_split: str = 'test'
-) -> tuple[str, Dataset]:
+def _row(name: str, num_classes: int, *, mean: RGB, std: RGB, eval_split: str = 'test') -> Dataset:
   """A row; `mean` and `std` on the scale 0..1, as they are usually quoted."""
-  return name, Dataset(
+  return Dataset(
     name=name,
     tfds_name=name,
     train_split='train',
@@ -50,20 +48,18 @@ def _grey(value: float) -> RGB:
   return (value, value, value)
 
 
-DATASETS: dict[str, Dataset] = dict(
-  [
-    # fmt: off
-    _row(
-      'imagenet2012', 1000, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), eval_split='validation'
-    ),
-    _row('cifar10', 10, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-    _row('cifar100', 100, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
-    _row('fashion_mnist', 10, _grey(0.2860), _grey(0.3530)),
-    _row('mnist', 10, _grey(0.1307), _grey(0.3081)),
-    _row('digits', 10, _grey(0.3058), _grey(0.3761)),
-    # fmt: on
-  ]
+# fmt: off
+_ROWS = (
+  _row('imagenet2012', 1000, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225),
+       eval_split='validation'),
+  _row('cifar10', 10, mean=(0.4914, 0.4822, 0.4465), std=(0.2470, 0.2435, 0.2616)),
+  _row('cifar100', 100, mean=(0.5071, 0.4865, 0.4409), std=(0.2673, 0.2564, 0.2762)),
+  _row('fashion_mnist', 10, mean=_grey(0.2860), std=_grey(0.3530)),
+  _row('mnist', 10, mean=_grey(0.1307), std=_grey(0.3081)),
+  _row('digits', 10, mean=_grey(0.3058), std=_grey(0.3761)),
 )
+# fmt: on
+DATASETS: dict[str, Dataset] = {row.name: row for row in _ROWS}
 
 
 def find_dataset(name: str) -> Dataset:

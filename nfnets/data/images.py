@@ -69,6 +69,8 @@ def decode(data: bytes) -> np.ndarray:
   try:
     if data[:3] == b'\xff\xd8\xff':
       return _decode_jpeg(data)
+    if data[:8] == b'\x89PNG\r\n\x1a\n':
+      return _decode_png(data)
     return _decode_other(data)
   except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, zlib.error, ...
     line = (str(error).splitlines() or [repr(error)])[0]
@@ -88,11 +90,17 @@ def _decode_jpeg(data: bytes) -> np.ndarray:
   return simplejpeg.decode_jpeg(data + b'\xff\xd9', fastdct=True)  # if only the end mark is missing
 
 
+def _decode_png(data: bytes) -> np.ndarray:
+  flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+  image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+  return _decode_other(data) if image is None else image  # Pillow says what is wrong with it
+
+
 def _decode_other(data: bytes) -> np.ndarray:
   with Image.open(io.BytesIO(data)) as image:
-    if image.mode.startswith('I;16') or image.mode == 'I':
-      grey = (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)
-      return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode.startswith('I'):  # 16 bits, of which Pillow would clip all but the lowest 8
+      high = (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)
+      return np.repeat(high[:, :, None], 3, axis=2)
     return np.array(image.convert('RGB'))
 
 
@@ -116,8 +124,8 @@ def _resize(image: np.ndarray, size: int) -> np.ndarray:
 
 def _padded_crop(image: np.ndarray, padding: int, rng: np.random.Generator) -> np.ndarray:
   height, width = image.shape[:2]
-  padded = np.pad(image, ((padding, padding), (padding, padding), (0, 0)))
-  top, left = rng.integers(0, 2 * padding + 1, 2)
+  padded = cv2.copyMakeBorder(image, padding, padding, padding, padding, cv2.BORDER_CONSTANT)
+  top, left = rng.integers(0, 2 * padding + 1), rng.integers(0, 2 * padding + 1)
   return padded[top : top + height, left : left + width]
 
 
@@ -181,14 +189,14 @@ def _weigh(image: np.ndarray, places: np.ndarray, weights: np.ndarray, *, axis: 
 def _bicubic_taps(
   source: int, target: int, start: int, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Which input pixels make up outputs start .. start + count - 1 of `target`, and how much of each.
+  """Which input pixels make up the outputs from `start` on, and how much of each.
 
   TensorFlow's `resize(method='bicubic')`: Keys' kernel with a = -0.5, pixel centres at half, no
   antialiasing; taps beyond the border are left out and the others scaled up to sum to one; the
   offset between pixels is rounded to 1/1024.
 
   Returns:
-    int [4, count] and float32 [4, count].
+    int [4, count] and float32 [4, count], for outputs start .. start + count - 1 of `target`.
   """
   scale = np.float32(source) / np.float32(target)
   centres = (np.arange(start, start + count, dtype=np.float32) + np.float32(0.5)) * scale

@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 import logging
 from collections.abc import Callable, Iterator
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import grain
 import numpy as np
@@ -19,7 +19,7 @@ from nfnets.data.records import BadRecord, Record
 from nfnets.errors import InputError
 
 Batch = dict[str, np.ndarray]
-_Pixels = TypeVar('_Pixels')
+_Example = dict[str, np.ndarray | np.generic]
 
 _CHUNK = 32  # examples made by one thread, or sent by one worker process, at a time
 _MAX_BAD_RUN = 100
@@ -191,7 +191,7 @@ class _TrainExample(grain.transforms.RandomMap):
   records: RecordSource
   geometry: images.TrainGeometry
 
-  def random_map(self, element: int, rng: np.random.Generator) -> Batch:
+  def random_map(self, element: int, rng: np.random.Generator) -> _Example:
     first = None
     for bad in range(_MAX_BAD_RUN):
       try:
@@ -214,7 +214,7 @@ class _EvalExample(grain.transforms.Map):
   records: RecordSource
   geometry: images.EvalGeometry
 
-  def map(self, element: int) -> Batch:
+  def map(self, element: int) -> _Example:
     if element >= len(self.records):
       return self._empty(bad=0)
     try:
@@ -228,7 +228,7 @@ class _EvalExample(grain.transforms.Map):
       'bad_records': np.int32(0),
     }
 
-  def _empty(self, *, bad: int) -> Batch:
+  def _empty(self, *, bad: int) -> _Example:
     return {
       'images': np.zeros((self.geometry.size, self.geometry.size, 3), np.float32),
       'labels': np.int32(0),

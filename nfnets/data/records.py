@@ -1,10 +1,11 @@
 """Random access to the prepared dataset folders that people already have, without TensorFlow."""
 
+import bisect
+import itertools
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow_datasets as tfds
 
 from nfnets.data import offsets, shards
@@ -56,11 +57,11 @@ class Records:
     self.dataset = dataset
     self.fingerprint = fingerprint
     self._pieces = tuple(pieces)
-    self._starts = np.cumsum([0] + [take for _, _, take in pieces])
+    self._starts = list(itertools.accumulate((take for _, _, take in pieces), initial=0))
     self._features = features
 
   def __len__(self) -> int:
-    return int(self._starts[-1])
+    return self._starts[-1]
 
   def __repr__(self) -> str:
     return f'Records({self.dataset.name}, {self.fingerprint["split"]}, {len(self)} examples)'
@@ -69,15 +70,15 @@ class Records:
     """Example `i`; raises `BadRecord` where it cannot be read, with its file and place."""
     if not 0 <= i < len(self):
       raise IndexError(f'record {i} of {len(self)}')
-    piece = int(np.searchsorted(self._starts, i, 'right')) - 1
+    piece = bisect.bisect_right(self._starts, i) - 1
     shard, skip, _ = self._pieces[piece]
-    place = int(i) - int(self._starts[piece]) + skip
+    place = i - self._starts[piece] + skip
     image, label = self._parse(shard.read(place), shard.where(place))
     return Record(image, label, shard.where(place))
 
   def _parse(self, data: bytes, where: str) -> tuple[bytes, int]:
     try:
-      example = self._features.deserialize_example_np(
+      example: Any = self._features.deserialize_example_np(
         data, decoders={'image': tfds.decode.SkipDecoding()}
       )
       image, label = bytes(example['image']), int(example['label'])

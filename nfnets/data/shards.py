@@ -13,7 +13,7 @@ from typing import Protocol
 
 import google_crc32c
 import numpy as np
-from array_record.python import array_record_module
+from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
 
 from nfnets.errors import InputError
 
@@ -63,9 +63,11 @@ class TFRecordShard:
     return len(self.index)
 
   def where(self, i: int) -> str:
+    """See `Shard`."""
     return f'{self.path}, record {i} at byte {self.index[i, 0]}'
 
   def read(self, i: int) -> bytes:
+    """See `Shard`; the checksum is verified."""
     start, length = (int(x) for x in self.index[i])
     if length == _DAMAGED:
       raise BadRecord(f'the file is damaged or cut off: {self.where(i)}')
@@ -172,9 +174,11 @@ class ArrayRecordShard:
     return self.length
 
   def where(self, i: int) -> str:
+    """See `Shard`."""
     return f'{self.path}, record {i}'
 
   def read(self, i: int) -> bytes:
+    """See `Shard`."""
     try:
       reader = _array_record_reader(self.path, self.stamp)
       held = reader.num_records()

@@ -1,4 +1,4 @@
-"""Scikit-learn's handwritten digits: 1,797 real images of 8x8 grey values, vendored beside this file."""
+"""Scikit-learn's handwritten digits: 1,797 real images of 8x8 pixels, vendored beside this file."""
 
 import gzip
 import importlib.resources
