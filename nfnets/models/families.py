@@ -1,10 +1,10 @@
 """What each family of networks plugs into the one body."""
 
-import haiku as hk
 import jax
 
 from nfnets.models.activations import find_activation
 from nfnets.models.blocks import NFBlock
+from nfnets.models.initializers import Normal
 from nfnets.models.layers import Mode, WSConv2D
 from nfnets.models.residual import Family, Layer, ResidualNet
 from nfnets.models.variants import Variant, find_variant
@@ -56,7 +56,7 @@ FAMILIES = {
     stem_channels=_quad_stem_channels,
     block=NFBlock,
     neck=_wide_neck,
-    classifier_init=hk.initializers.RandomNormal(0.01),
+    classifier_init=Normal(0.01),
   ),
 }
 

@@ -1,10 +1,12 @@
 """First values of a Haiku network's parameters, without computing the network.
 
 `hk.transform(...).init` runs the whole forward pass to learn the shapes, and under `jit` compiles it.
-Here the forward pass is only traced; each parameter's own initializer then makes its value from a key
-derived from its path.  So a value depends on seed and path alone, not on what else the network holds.
+Here the forward pass is only traced; then every parameter's own initializer makes its value, with a
+key derived from the parameter's path.  So a value depends on seed and path alone, not on what else the
+network holds.
 """
 
+import math
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -12,6 +14,10 @@ from typing import Any, NamedTuple
 import haiku as hk
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.extend.random import threefry_2x32
+
+from nfnets.models.initializers import Normal
 
 
 class _Leaf(NamedTuple):
@@ -20,12 +26,14 @@ class _Leaf(NamedTuple):
   init: Callable[[Sequence[int], Any], jax.Array]
 
 
-_Leaves = dict[tuple[str, str], _Leaf]
+_Path = tuple[str, str]
+_Leaves = dict[_Path, _Leaf]
+_Tree = dict[str, dict[str, jax.Array]]
+
+_ROW = 4096  # numbers; a leaf takes a whole number of rows
 
 
-def initialize(
-  forward: Callable[..., Any], rng: jax.Array, *args: Any
-) -> tuple[hk.MutableParams, hk.MutableState]:
+def initialize(forward: Callable[..., Any], rng: jax.Array, *args: Any) -> tuple[_Tree, _Tree]:
   """Parameters and state of the Haiku function `forward` as called with `args`.
 
   Args:
@@ -64,10 +72,80 @@ def _record(forward: Callable[..., Any], args: tuple[Any, ...]) -> tuple[_Leaves
   return params, state
 
 
-def _values(leaves: _Leaves, rng: jax.Array) -> dict[str, dict[str, jax.Array]]:
-  tree: dict[str, dict[str, jax.Array]] = {}
-  for (module, name), leaf in leaves.items():
-    key = jax.random.fold_in(rng, zlib.crc32(f'{module}/{name}'.encode()))
-    make = hk.transform(leaf.init)  # initializers draw their key from Haiku
-    tree.setdefault(module, {})[name] = make.apply({}, key, leaf.shape, leaf.dtype)
+def _values(leaves: _Leaves, rng: jax.Array) -> _Tree:
+  normal = {path: leaf for path, leaf in leaves.items() if isinstance(leaf.init, Normal)}
+  other = {path: leaf for path, leaf in leaves.items() if path not in normal}
+  values = _normal(normal, rng) | _initialized(other, rng)
+  tree: _Tree = {}
+  for module, name in leaves:
+    tree.setdefault(module, {})[name] = values[module, name]
   return tree
+
+
+def _initialized(leaves: _Leaves, rng: jax.Array) -> dict[_Path, jax.Array]:
+  """Leaves by their own initializers, which draw their keys from Haiku."""
+
+  def make(rng: jax.Array) -> list[jax.Array]:
+    return [
+      hk.transform(leaf.init).apply({}, jax.random.fold_in(rng, _hash(path)), leaf.shape, leaf.dtype)
+      for path, leaf in leaves.items()
+    ]
+
+  return dict(zip(leaves, jax.jit(make)(rng), strict=True))
+
+
+def _normal(leaves: _Leaves, rng: jax.Array) -> dict[_Path, jax.Array]:
+  """Leaves whose initializer is `Normal`: all drawn by one operation, then cut.
+
+  Drawing them one by one would compile the generator once for every shape.
+  """
+  if not leaves:
+    return {}
+  sizes = [math.prod(leaf.shape) for leaf in leaves.values()]
+  rows = np.array([-(-size // _ROW) for size in sizes])
+  numbers = _draw(
+    rng,
+    np.array([_hash(path) for path in leaves], np.uint32),
+    np.array([leaf.init.limit for leaf in leaves.values()], np.float32),
+    np.array([leaf.init.scale(leaf.shape) for leaf in leaves.values()], np.float32),
+    leaf_of_row=np.repeat(np.arange(len(rows)), rows),
+    row_in_leaf=np.concatenate([np.arange(n, dtype=np.uint32) for n in rows]),
+  )
+  if not isinstance(numbers, jax.core.Tracer):
+    numbers = np.asarray(numbers)  # cut by NumPy: XLA would compile a program for every shape
+  numbers = numbers.reshape(-1)
+  starts = np.cumsum([0, *rows]) * _ROW
+  return {
+    path: jnp.asarray(numbers[start : start + size].reshape(leaf.shape), leaf.dtype)
+    for (path, leaf), start, size in zip(leaves.items(), starts, sizes, strict=False)
+  }
+
+
+@jax.jit
+def _draw(
+  rng: jax.Array,
+  hashes: jax.Array,
+  limits: jax.Array,
+  scales: jax.Array,
+  *,
+  leaf_of_row: jax.Array,
+  row_in_leaf: jax.Array,
+) -> jax.Array:
+  """[rows, _ROW] normal numbers; a row depends on the key, its leaf's hash and its place in the leaf."""
+  key = jax.random.bits(rng, (2,), jnp.uint32)  # two words make a Threefry key of any kind of key
+  leaf_keys = threefry_2x32(key, jnp.concatenate([hashes, hashes])).reshape(2, -1)
+  counts = jnp.arange(_ROW // 2, dtype=jnp.uint32)
+
+  def bits(leaf: jax.Array, row: jax.Array) -> jax.Array:
+    # Threefry turns two counters into two random words: here (row, column).
+    return threefry_2x32(leaf_keys[:, leaf], jnp.concatenate([jnp.full_like(counts, row), counts]))
+
+  words = jax.vmap(bits)(leaf_of_row, row_in_leaf)
+  # 24 bits, and never the ends of the interval, where the normal quantile is infinite.
+  uniform = ((words >> 8).astype(jnp.float32) + 0.5) * 2.0**-23 - 1.0
+  normal = jax.lax.erf_inv(uniform * limits[leaf_of_row, None]) * math.sqrt(2)
+  return normal * scales[leaf_of_row, None]
+
+
+def _hash(path: _Path) -> int:
+  return zlib.crc32('/'.join(path).encode())

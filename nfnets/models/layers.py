@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nfnets.models.convolution import convolve
+from nfnets.models.initializers import Normal
 
 _STANDARDIZATION_EPS = 1e-4
 _OUTPUT_GAIN_OF_SE = 2.0  # a sigmoid is about one half at initialization
@@ -76,7 +77,7 @@ class WSConv2D(hk.Module):
     kernel = hk.get_parameter(
       'w',
       (size, size, x.shape[-1] // self.groups, out),
-      init=hk.initializers.VarianceScaling(1.0, 'fan_in', 'normal'),
+      init=Normal(),
     )
     gain = hk.get_parameter('gain', (out,), init=jnp.ones)
     bias = hk.get_parameter('bias', (out,), init=jnp.zeros)
@@ -97,7 +98,7 @@ class Linear(hk.Module):
   ):
     super().__init__(name=name)
     self.output_size = output_size
-    self.w_init = w_init or hk.initializers.VarianceScaling(1.0, 'fan_in', 'truncated_normal')
+    self.w_init = w_init or Normal(truncated=True)
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """[N, in] -> [N, output_size]."""
