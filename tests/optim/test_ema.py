@@ -37,10 +37,10 @@ def test_a_constant_stays_itself_at_the_longest_memory():
 
 @pytest.mark.parametrize('dtype', [jnp.bfloat16, np.float16, np.float32])
 def test_low_precision_parameters_are_averaged_in_float32(dtype):
-  ema, new = np.float32(1), np.asarray(1.25, dtype)
+  ema, new = np.float32(1.001), np.asarray(1.25, dtype)  # 1.001 is 1 in bfloat16
   average = update_ema(ema, new, 10**7, max_decay=0.999)
   assert average.dtype == np.float32
-  assert average == pytest.approx(1.00025, rel=1e-6)
+  assert average == pytest.approx(1.001249, rel=1e-6)
 
 
 def test_the_average_keeps_its_dtype():
