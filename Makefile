@@ -56,10 +56,11 @@ clean:
 	rm -rf $(VENV) .cache .pytest_cache .ruff_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A stamp is touched last, so an interrupted install is never taken for a whole one; newer pins or
-# metadata make it stale, and pip then moves what differs.
+# While pip works, `created` is set aside: an install cut short is begun anew, never taken for whole.
 $(VENV)/%.installed: $(VENV)/created setup.py constraints.txt
+	@mv $(VENV)/created $(VENV)/installing
 	$(VENV_PYTHON) -m pip install --no-input --constraint constraints.txt --editable '.[$*]'
+	@mv $(VENV)/installing $(VENV)/created
 	@touch $@
 
 $(VENV)/created:
