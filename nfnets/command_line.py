@@ -1,0 +1,119 @@
+"""How every command starts and fails: one clear line for whatever a person got wrong."""
+
+import dataclasses
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
+
+from absl import app, flags, logging
+from ml_collections.config_flags.config_flags import ConfigFileFlagParser
+
+from nfnets.errors import InputError
+
+_BAD_INPUT = 2
+_INTERRUPTED = 130  # what shells report for Ctrl-C
+_HELP = {'help', 'helpshort', 'helpfull', 'helpxml'}
+
+
+def run(main: Callable[[list[str]], int | None]) -> NoReturn:
+  """Parses the flags, calls `main` with the other arguments (the command's name first), and exits.
+
+  An `InputError`, a wrong flag, a wrong field or value of a config and a config file that is not
+  there are told in one line on stderr, `error: ...`, without a traceback; the exit code is then 2.
+  Ctrl-C exits with 130.  The docstring of the script is what `--help` shows.
+  """
+  app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _guarded(_parse, argv))
+  raise AssertionError('app.run does not return')
+
+
+def _guarded(function: Callable[[list[str]], Any], argv: list[str]) -> Any:
+  try:
+    return function(argv)
+  except InputError as error:
+    print('error:', ' '.join(str(error).split()), file=sys.stderr)
+    sys.exit(_BAD_INPUT)
+  except KeyboardInterrupt:
+    print('interrupted', file=sys.stderr)
+    sys.exit(_INTERRUPTED)
+
+
+def _parse(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> list[str]:
+  """The arguments that are no flags; raises `InputError`."""
+  for name, path in _config_files(argv, flag_values):
+    _check_config_file(name, path)
+  try:
+    rest = flag_values(argv)
+  except SystemExit:  # the help was asked for and printed
+    asked = any(argument.lstrip('-') in _HELP for argument in argv)
+    sys.exit(0 if asked else _BAD_INPUT)
+  except (flags.Error, LookupError, AttributeError, TypeError, ValueError) as error:
+    for message in _wrong_fields(argv, flag_values):
+      raise InputError(message) from error
+    raise InputError(_told(error)) from error
+  if 'verbosity' in flag_values and flag_values['verbosity'].using_default_value:
+    flag_values.verbosity = logging.WARNING  # else absl shows what libraries say of their work
+  return rest
+
+
+def _config_files(argv: Sequence[str], flag_values: flags.FlagValues) -> Iterator[tuple[str, str]]:
+  """(flag, value) of every flag that names a config file."""
+  for argument, following in zip(argv[1:], [*argv[2:], ''], strict=True):
+    name, equals, value = argument.lstrip('-').partition('=')
+    if not argument.startswith('-') or name not in flag_values:
+      continue
+    if isinstance(flag_values[name].parser, ConfigFileFlagParser):
+      yield name, value if equals else following
+
+
+def _check_config_file(name: str, value: str) -> None:
+  path = value.split(':')[0]
+  if os.path.isfile(path):
+    return
+  folder = os.path.dirname(path)
+  beside = os.listdir(folder or '.') if os.path.isdir(folder or '.') else []
+  near = difflib.get_close_matches(os.path.basename(path), beside, n=3)
+  hint = f'; did you mean {" or ".join(os.path.join(folder, one) for one in near)}?' if near else ''
+  raise InputError(f'--{name}={value}: there is no file {path!r}{hint}')
+
+
+def _wrong_fields(argv: Sequence[str], flag_values: flags.FlagValues) -> Iterator[str]:
+  """A message for every `--config.field=...` whose field the config does not have."""
+  files = dict(_config_files(argv, flag_values))
+  for argument in argv[1:]:
+    flag, _, path = argument.lstrip('-').partition('=')[0].partition('.')
+    if not argument.startswith('-') or not path or flag not in flag_values:
+      continue
+    if flag not in files:
+      yield f'{argument}: give --{flag}=FILE as well; it is the config whose field this sets'
+    else:
+      yield from _wrong_field(flag_values[flag].parser.parse(files[flag]), argument, path)
+
+
+def _wrong_field(config: Any, argument: str, path: str) -> Iterator[str]:
+  for field in path.split('.'):
+    if not dataclasses.is_dataclass(config):
+      return
+    names = [one.name for one in dataclasses.fields(config)]
+    if field not in names:
+      near = difflib.get_close_matches(field, names, n=3)
+      right = f'did you mean {" or ".join(near)}?' if near else f'there are {", ".join(names)}'
+      yield f'{argument}: the config has no field {field!r} here; {right}'
+      return
+    config = getattr(config, field)
+
+
+def _told(error: BaseException) -> str:
+  """What went wrong in one line, the flag's name included."""
+  message = str(error)
+  if missing := re.match(r'flag --(\w+)=None: ', message):
+    return f'--{missing[1]}=... is missing; --help shows an example'
+  if 'Traceback' not in message:
+    return f'{type(error).__name__}: {message}' if not isinstance(error, flags.Error) else message
+  # ml_collections puts the traceback of a failing config file into the message.
+  deepest = error
+  while deepest.__context__ is not None:
+    deepest = deepest.__context__
+  return f'{message.split(": ")[0]}: {deepest}'

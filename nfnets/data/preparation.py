@@ -1,0 +1,120 @@
+"""Making the folders that `records` reads: a dataset is prepared once, by its TFDS builder."""
+
+import difflib
+import importlib
+import importlib.util
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+
+import tensorflow_datasets as tfds
+
+from nfnets.data.datasets import DATASETS
+from nfnets.errors import InputError
+
+# Builders of our own need no TensorFlow, as long as they write ArrayRecord.
+_OUR_BUILDERS = {'digits': ('nfnets.data.builders.digits', 'Digits')}
+_LOG = logging.getLogger(__name__)
+_FORMATS = ('tfrecord', 'array_record')
+
+
+def prepare(
+  name: str,
+  data_dir: str | os.PathLike[str],
+  *,
+  manual_dir: str | os.PathLike[str] | None = None,
+  file_format: str | None = None,
+  report: Callable[[str], None] = _LOG.info,
+) -> str:
+  """Prepares a dataset, unless that has been done.
+
+  TFDS writes to a folder of another name and renames it at the end, so that a preparation that was
+  interrupted is never taken for a whole one.
+
+  Args:
+    name: of a row of `datasets.DATASETS`, or any name that TFDS knows.
+    data_dir: where datasets lie; it is made if need be.
+    manual_dir: where files lie that people have to download themselves (ImageNet's archives).
+    file_format: 'tfrecord' or 'array_record'; by default what the builder prefers.
+    report: is told where there is nothing to do.
+
+  Returns:
+    The folder of the prepared version.
+
+  Raises:
+    InputError: there is no such dataset, TensorFlow is needed and missing, or its source is.
+  """
+  if file_format not in (None, *_FORMATS):
+    raise InputError(f'file_format is {file_format!r}; it must be one of {", ".join(_FORMATS)}')
+  if manual_dir is not None and not os.path.isdir(manual_dir):
+    raise InputError(f'manual_dir {os.fspath(manual_dir)!r} is not a folder')
+  _check_name(name)
+  if name not in _OUR_BUILDERS or file_format == 'tfrecord':
+    _require_tensorflow(name)
+  builder = _make_builder(name, os.path.expanduser(data_dir), file_format)
+  folder = str(builder.data_dir)
+  if is_whole(folder):
+    report(f'{name} is already prepared; nothing to do')
+    return folder
+  if os.path.exists(folder):
+    raise InputError(f'{folder} exists but holds no whole dataset; remove it and prepare again')
+  _build(builder, manual_dir)
+  return folder
+
+
+def is_whole(folder: str) -> bool:
+  """Whether a preparation came to its end in `folder`."""
+  return os.path.isfile(os.path.join(folder, 'dataset_info.json'))
+
+
+def describe(folder: str) -> str:
+  """One line on a prepared folder: its splits, its format and where it is."""
+  info = tfds.builder_from_directory(folder).info
+  splits = ', '.join(f'{name} {split.num_examples}' for name, split in info.splits.items())
+  return f'{info.name} {info.version}, {splits} examples, in {folder}'
+
+
+def _check_name(name: str) -> None:
+  known = {*DATASETS, *_OUR_BUILDERS, *tfds.list_builders(with_community_datasets=False)}
+  if name.split('/')[0].split(':')[0] in known:
+    return
+  near = difflib.get_close_matches(name, known, n=3)
+  hint = f'did you mean {" or ".join(near)}?' if near else f'known are {", ".join(DATASETS)}'
+  raise InputError(f'neither nfnets nor TFDS has a dataset called {name!r}: {hint}')
+
+
+def _require_tensorflow(name: str) -> None:
+  if importlib.util.find_spec('tensorflow') is None:
+    raise InputError(
+      f'preparing {name} as asked needs TensorFlow (training does not): pip install nfnets[prepare]'
+    )
+
+
+def _make_builder(name: str, data_dir: str, file_format: str | None) -> tfds.core.DatasetBuilder:
+  try:
+    if name in _OUR_BUILDERS:
+      module, builder = _OUR_BUILDERS[name]
+      return getattr(importlib.import_module(module), builder)(
+        data_dir=data_dir, file_format=file_format or 'array_record'
+      )
+    tfds_name = DATASETS[name].tfds_name if name in DATASETS else name
+    return tfds.builder(tfds_name, data_dir=data_dir, file_format=file_format)
+  except ValueError as error:  # a format other than that of a prepared folder
+    raise InputError(f'{name} in {data_dir}: {_first_line(error)}') from error
+
+
+def _build(builder: tfds.core.DatasetBuilder, manual_dir: str | os.PathLike[str] | None) -> None:
+  config = None if manual_dir is None else tfds.download.DownloadConfig(manual_dir=manual_dir)
+  try:
+    if builder.name in _OUR_BUILDERS:
+      with tempfile.TemporaryDirectory() as unused:  # they download nothing
+        builder.download_and_prepare(download_dir=unused, download_config=config)
+    else:
+      builder.download_and_prepare(download_config=config)
+  except (AssertionError, OSError, tfds.download.DownloadError) as error:
+    raise InputError(f'{builder.name} cannot be prepared: {_first_line(error)}') from error
+
+
+def _first_line(error: Exception) -> str:
+  return (str(error).strip().splitlines() or [repr(error)])[0]
