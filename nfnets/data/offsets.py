@@ -55,7 +55,7 @@ def _stamp(path: str) -> tuple[int, int]:
 def _load(path: str) -> _Known:
   """What was kept; nothing where there is no cache or it cannot be read."""
   try:
-    with np.load(path, allow_pickle=False) as cache:
+    with open(path, 'rb') as file, np.load(file, allow_pickle=False) as cache:
       bounds = np.cumsum(cache['records'])[:-1]
       indices = np.split(cache['index'], bounds)
       stamps = [(int(size), int(time)) for size, time in cache['stamps']]
