@@ -73,7 +73,7 @@ setup(
   long_description=long_description(),
   long_description_content_type='text/markdown',
   author='The nfnets authors',
-  license='Apache-2.0',
+  license_expression='Apache-2.0',
   license_files=['LICENSE'],
   python_requires='>=3.11',
   packages=find_packages(include=['nfnets', 'nfnets.*']),
