@@ -41,11 +41,13 @@ class Batches(Iterator[Batch]):
     self, chunks: grain.DatasetIterator, join: Callable[[list[Batch]], Batch], parts: int
   ):
     """`chunks` yields pieces of a batch; `parts` of them in a row are joined to one."""
-    self._chunks = chunks
+    self._chunks: grain.DatasetIterator | None = chunks
     self._join = join
     self._parts = parts
 
   def __next__(self) -> Batch:
+    if self._chunks is None:
+      raise ValueError('these batches are closed')
     parts = list(itertools.islice(self._chunks, self._parts))
     if not parts:
       raise StopIteration
@@ -53,7 +55,9 @@ class Batches(Iterator[Batch]):
 
   def close(self) -> None:
     """Stops reading ahead; the iterator cannot be used afterwards."""
-    self._chunks.close()
+    if self._chunks is not None:
+      self._chunks.close()
+      self._chunks = None  # Grain's iterators complain when they outlive the interpreter
 
   def __enter__(self) -> 'Batches':
     return self
