@@ -37,6 +37,7 @@ PARTS = {
 # Within nfnets.models, a module may import those before it.
 MODELS = (
   'variants',
+  'published',
   'plan',
   'activations',
   'convolution',
@@ -48,6 +49,7 @@ MODELS = (
   'families',
   'zoo',
   'inspection',
+  'tables',
   'folding',
 )
 
@@ -62,6 +64,7 @@ WITHOUT = {
   'nfnets.models': TRAINING_ONLY | {'optax'},
   'nfnets.models.variants': JAX | TRAINING_ONLY,
   'nfnets.models.plan': JAX | TRAINING_ONLY,
+  'nfnets.models.published': JAX | TRAINING_ONLY,
   'nfnets.optim': TRAINING_ONLY | {'haiku'},
   'nfnets.data': JAX | {'tensorflow'},
   'nfnets.weights': TRAINING_ONLY | {'haiku'},

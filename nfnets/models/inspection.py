@@ -1,0 +1,150 @@
+"""What a network costs: parameters, and multiply-adds counted from the traced program.
+
+Nothing here computes a network; everything is read off its jaxpr.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+
+from nfnets.errors import InputError
+from nfnets.models.zoo import Model
+
+
+class Cost(NamedTuple):
+  """What a network needs for one image."""
+
+  parameters: int
+  macs: int
+  """Multiply-adds."""
+
+
+class Part(NamedTuple):
+  """What a network computes between one of its named outputs and the one before."""
+
+  name: str
+  """Of the output at its end: 'stem', 'block_0', ..., 'pool', 'logits'."""
+  shape: tuple[int, ...]
+  """Of that output for one image: (height, width, channels), or (channels,)."""
+  cost: Cost
+
+
+def count_macs(function: Callable[..., Any], *args: Any) -> int:
+  """Multiply-adds of the convolutions and matrix products in `function(*args)`.
+
+  The published "FLOPs" of image networks are this number, for one image at the test size.
+  Multiplications with padding count.  Of alternatives (`lax.cond`, the forms for several platforms)
+  the largest counts; of `pmap` and `shard_map`, what one device does.
+
+  Args:
+    function: any JAX function of arrays.
+    *args: arrays, or `jax.ShapeDtypeStruct`s that stand for them.
+
+  Raises:
+    InputError: there are multiply-adds in a loop of unknown length (`lax.while_loop`).
+  """
+  return _macs(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def count_parameters(params: Any) -> int:
+  """Numbers in a tree of arrays or `jax.ShapeDtypeStruct`s."""
+  return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+
+def count_cost(model: Model, size: int | None = None) -> Cost:
+  """Parameters and multiply-adds of a network.
+
+  Args:
+    model: the network.
+    size: side of the image in pixels; the test size by default.
+  """
+  network = hk.transform_with_state(lambda images: model.module()(images, is_training=False))
+  # Haiku's init runs the network once; making the first values takes no multiply-adds.
+  program = jax.make_jaxpr(network.init, return_shape=True)
+  traced, (params, _) = program(jax.random.key(0), _image(model, size))
+  return Cost(count_parameters(params), _macs(traced.jaxpr))
+
+
+def describe_blocks(model: Model, size: int | None = None) -> list[Part]:
+  """A network part by part: the stem, every block, up to the pooled vector, the classifier.
+
+  Args:
+    model: the network.
+    size: side of the image in pixels; the test size by default.
+  """
+
+  def forward(params: Any, state: Any, images: jax.Array) -> dict[str, jax.Array]:
+    outputs, _ = model.apply(params, state, None, images, return_features=True)
+    return outputs
+
+  trees = jax.eval_shape(model.init, jax.random.key(0))
+  program = jax.make_jaxpr(forward, return_shape=True)
+  traced, outputs = program(*trees, _image(model, size))
+  names = sorted(outputs)  # in the order in which JAX flattens a dict
+  ends = dict(zip(traced.jaxpr.outvars, names, strict=True))
+  unread = set(traced.jaxpr.invars[: len(jax.tree.leaves(trees[0]))])
+
+  parts, parameters, macs = [], 0, 0
+  for equation in traced.jaxpr.eqns:
+    read = unread.intersection(_variables(equation))
+    unread -= read
+    parameters += sum(math.prod(variable.aval.shape) for variable in read)
+    macs += _macs_of(equation)
+    for name in (ends[variable] for variable in equation.outvars if variable in ends):
+      parts.append(Part(name, outputs[name].shape[1:], Cost(parameters, macs)))
+      parameters, macs = 0, 0
+  return parts
+
+
+def _image(model: Model, size: int | None) -> jax.ShapeDtypeStruct:
+  size = model.variant.test_size if size is None else size
+  if size < 1:
+    raise InputError(f'size={size}: must be 1 pixel or more')
+  return jax.ShapeDtypeStruct((1, size, size, model.in_channels), jnp.float32)
+
+
+def _variables(equation: JaxprEqn) -> Iterator[Any]:
+  return (atom for atom in equation.invars if not hasattr(atom, 'val'))  # literals are no variables
+
+
+def _macs(jaxpr: Jaxpr) -> int:
+  return sum(map(_macs_of, jaxpr.eqns))
+
+
+def _macs_of(equation: JaxprEqn) -> int:
+  match equation.primitive.name:
+    case 'conv_general_dilated':
+      _, *summed = equation.params['dimension_numbers'].rhs_spec
+      return _products(equation, equation.invars[1], summed)
+    case 'dot_general':
+      (summed, _), _ = equation.params['dimension_numbers']
+      return _products(equation, equation.invars[0], summed)
+    case 'cond':
+      return max(_macs(branch.jaxpr) for branch in equation.params['branches'])
+    case 'scan':
+      return equation.params['length'] * _macs(equation.params['jaxpr'].jaxpr)
+  within = sum(map(_macs, _inner(equation)))
+  if within and equation.primitive.name == 'while':
+    raise InputError('function: its lax.while_loop holds multiply-adds, and has no known length')
+  return within
+
+
+def _products(equation: JaxprEqn, operand: Any, summed: Iterable[int]) -> int:
+  """Every output is a sum over these axes of the operand."""
+  output: Any = equation.outvars[0]
+  return math.prod(output.aval.shape) * math.prod(operand.aval.shape[axis] for axis in summed)
+
+
+def _inner(equation: JaxprEqn) -> Iterator[Jaxpr]:
+  """The programs inside one operation: of `jit`, `jax.checkpoint`, custom derivatives and so on."""
+  for value in equation.params.values():
+    for one in value if isinstance(value, (tuple, list)) else [value]:
+      if isinstance(one, ClosedJaxpr):
+        yield one.jaxpr
+      elif isinstance(one, Jaxpr):
+        yield one
