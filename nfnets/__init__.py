@@ -1,8 +1,8 @@
 """nfnets: the Normalizer-Free family of networks in JAX and Haiku.
 
-    model = nfnets.create_model('nfnet_f0')
-    params, state = model.init(jax.random.key(0))
-    outputs, state = model.apply(params, state, None, images)
+model = nfnets.create_model('nfnet_f0')
+params, state = model.init(jax.random.key(0))
+outputs, state = model.apply(params, state, None, images)
 """
 
 from nfnets.errors import InputError
@@ -10,6 +10,7 @@ from nfnets.models.activations import ACTIVATIONS
 from nfnets.models.families import NFNet
 from nfnets.models.layers import SqueezeExcite, WSConv2D
 from nfnets.models.zoo import Model, create_model, list_models
+from nfnets.optim.agc import adaptive_grad_clip
 
 __version__ = '0.1.0'
 
@@ -20,6 +21,7 @@ __all__ = [
   'NFNet',
   'SqueezeExcite',
   'WSConv2D',
+  'adaptive_grad_clip',
   'create_model',
   'list_models',
 ]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import itertools
 import os
 import re
 import sys
@@ -60,7 +61,7 @@ def _parse(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> 
 
 def _config_files(argv: Sequence[str], flag_values: flags.FlagValues) -> Iterator[tuple[str, str]]:
   """(flag, value) of every flag that names a config file."""
-  for argument, following in zip(argv[1:], [*argv[2:], ''], strict=True):
+  for argument, following in itertools.zip_longest(argv[1:], argv[2:], fillvalue=''):
     name, equals, value = argument.lstrip('-').partition('=')
     if not argument.startswith('-') or name not in flag_values:
       continue

@@ -7,3 +7,11 @@ class InputError(ValueError):
   The message is one line that names the argument, its value and what would be right.  Commands print
   it without a traceback and exit with code 2; callers of the library catch it as a `ValueError`.
   """
+
+
+class RunError(RuntimeError):
+  """A run cannot go on: it diverged, or too much of its data is unreadable.
+
+  The message is one line that says what happened, where the last good state lies and what to try.
+  Commands print it like an `InputError`, with exit code 1.
+  """

@@ -2,7 +2,6 @@
 
 import haiku as hk
 import jax
-import jax.numpy as jnp
 
 from nfnets.errors import InputError
 from nfnets.models import layers
@@ -15,11 +14,11 @@ class NFBlock(hk.Module):
   """The block of NFNets: `h' = shortcut + alpha * gain * f(act(h) * beta)`.
 
   `f` is 1x1, 3x3 grouped, 3x3 grouped, 1x1, then Squeeze-Excite.  Where the shape changes, the
-  shortcut is a projection of the normalized input, average-pooled before it when the block is strided;
-  elsewhere it is the identity.  The gain is SkipInit's: a scalar, zero at initialization.
+  shortcut is a projection of the normalized input, average-pooled before it when the block is
+  strided; elsewhere it is the identity.  The gain is SkipInit's: a scalar, zero at initialization.
 
-  From "High-Performance Large-Scale Image Recognition Without Normalization" (Brock et al. 2021, arXiv
-  2102.06171, appendix C).
+  From "High-Performance Large-Scale Image Recognition Without Normalization" (Brock et al. 2021,
+  arXiv 2102.06171, appendix C).
   """
 
   def __init__(self, place: Place, variant: Variant, *, name: str = 'nf_block'):
@@ -32,8 +31,8 @@ class NFBlock(hk.Module):
     groups = int(place.out_channels * variant.bottleneck) // variant.group_width
     if groups == 0:
       raise InputError(
-        f'group_width={variant.group_width} is more than the {place.out_channels} output channels of '
-        f'block {place.index} times bottleneck={variant.bottleneck}'
+        f'group_width={variant.group_width} is more than the {place.out_channels} output channels '
+        f'of block {place.index} times bottleneck={variant.bottleneck}'
       )
     width = variant.group_width * groups
     self.conv0 = layers.WSConv2D(width, 1, name='conv0')

@@ -23,7 +23,10 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, groups: int = 
   direct = functools.partial(_direct, stride=stride, groups=groups)
   if groups > 1:
     return lax.platform_dependent(
-      x, kernel, cpu=functools.partial(_group_by_group, stride=stride, groups=groups), default=direct
+      x,
+      kernel,
+      cpu=functools.partial(_group_by_group, stride=stride, groups=groups),
+      default=direct,
     )
   if kernel.shape[:2] == (1, 1) and stride == 1:
     return lax.platform_dependent(x, kernel, cpu=_pointwise, default=direct)

@@ -62,7 +62,7 @@ FAMILIES = {
 
 
 class NFNet(ResidualNet):
-  """An NFNet as a Haiku module, for use inside other networks (Brock et al. 2021, arXiv 2102.06171).
+  """An NFNet as a Haiku module, for use inside other networks (arXiv 2102.06171).
 
   Args:
     num_classes: outputs of the classifier; 0 for none.

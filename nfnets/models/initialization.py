@@ -1,9 +1,9 @@
 """First values of a Haiku network's parameters, without computing the network.
 
-`hk.transform(...).init` runs the whole forward pass to learn the shapes, and under `jit` compiles it.
-Here the forward pass is only traced; then every parameter's own initializer makes its value, with a
-key derived from the parameter's path.  So a value depends on seed and path alone, not on what else the
-network holds.
+`hk.transform(...).init` runs the whole forward pass to learn the shapes, and under `jit` compiles
+it. Here the forward pass is only traced; then every parameter's own initializer makes its value,
+with a key derived from the parameter's path.  So a value depends on seed and path alone, not on
+what else the network holds.
 """
 
 import math
@@ -87,7 +87,9 @@ def _initialized(leaves: _Leaves, rng: jax.Array) -> dict[_Path, jax.Array]:
 
   def make(rng: jax.Array) -> list[jax.Array]:
     return [
-      hk.transform(leaf.init).apply({}, jax.random.fold_in(rng, _hash(path)), leaf.shape, leaf.dtype)
+      hk.transform(leaf.init).apply(
+        {}, jax.random.fold_in(rng, _hash(path)), leaf.shape, leaf.dtype
+      )
       for path, leaf in leaves.items()
     ]
 
@@ -131,7 +133,7 @@ def _draw(
   leaf_of_row: jax.Array,
   row_in_leaf: jax.Array,
 ) -> jax.Array:
-  """[rows, _ROW] normal numbers; a row depends on the key, its leaf's hash and its place in the leaf."""
+  """[rows, _ROW] normal numbers; a row follows from the key, its leaf's hash and its place there."""
   key = jax.random.bits(rng, (2,), jnp.uint32)  # two words make a Threefry key of any kind of key
   leaf_keys = threefry_2x32(key, jnp.concatenate([hashes, hashes])).reshape(2, -1)
   counts = jnp.arange(_ROW // 2, dtype=jnp.uint32)

@@ -25,8 +25,8 @@ class Mode:
 
   is_training: bool
   example_ids: jax.Array
-  """[N] int32: numbers the examples, so that what is drawn for an example does not depend on how the
-  batch is cut over devices, hosts and micro-batches."""
+  """[N] int32: numbers the examples, so that what is drawn for an example does not depend on how
+  the batch is cut over devices, hosts and micro-batches."""
 
   def uniform(self, *shape: int) -> jax.Array:
     """[N, *shape] float32 numbers in [0, 1); row i is a function of the call's key and id i."""
@@ -35,11 +35,13 @@ class Mode:
     return jax.vmap(lambda k: jax.random.uniform(k, shape))(keys)
 
 
-def standardize(kernel: jax.Array, gain: jax.Array, *, eps: float = _STANDARDIZATION_EPS) -> jax.Array:
+def standardize(
+  kernel: jax.Array, gain: jax.Array, *, eps: float = _STANDARDIZATION_EPS
+) -> jax.Array:
   """Scaled weight standardization of `kernel` [..., in, out] (arXiv 2101.08692, section 4).
 
-  Every output unit gets mean 0 and variance `gain**2 / fan_in` over its inputs.  The variance is that
-  of the population and is bounded below, times the fan-in, by `eps`.
+  Every output unit gets mean 0 and variance `gain**2 / fan_in` over its inputs.  The variance is
+  that of the population and is bounded below, times the fan-in, by `eps`.
   """
   fan_in = np.prod(kernel.shape[:-1])
   axes = tuple(range(kernel.ndim - 1))
@@ -52,8 +54,8 @@ class WSConv2D(hk.Module):
   """A 2-D convolution with scaled weight standardization, learnable gain and bias, 'SAME' padding.
 
   From "Characterizing signal propagation to close the performance gap in unnormalized ResNets"
-  (Brock et al. 2021, arXiv 2101.08692, section 4).  With a variance-preserving activation in front it
-  keeps the variance of its input.
+  (Brock et al. 2021, arXiv 2101.08692, section 4).  With a variance-preserving activation in front
+  it keeps the variance of its input.
   """
 
   def __init__(

@@ -50,8 +50,8 @@ def walk(
 ) -> Iterator[Place]:
   """Yields the `Place` of every block in order, tracking the variance of the residual stream.
 
-  A branch adds `alpha**2`.  The first block of a stage puts its normalized input on the shortcut, so
-  the stream leaves it with variance `1 + alpha**2` whatever came before.
+  A branch adds `alpha**2`.  The first block of a stage puts its normalized input on the shortcut,
+  so the stream leaves it with variance `1 + alpha**2` whatever came before.
   """
   index, in_channels, variance = 0, stem_channels, 1.0
   for stage, (width, depth, stride) in enumerate(zip(widths, depths, strides, strict=True)):

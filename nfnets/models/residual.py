@@ -40,11 +40,13 @@ class Family:
 class ResidualNet(hk.Module):
   """stem -> residual blocks -> neck -> mean over space -> dropout -> classifier.
 
-  `num_classes=0` leaves dropout and classifier out.  Computes in the dtype of the images, except for
-  the pooled vector and the logits, which are float32.
+  `num_classes=0` leaves dropout and classifier out.  Computes in the dtype of the images, except
+  for the pooled vector and the logits, which are float32.
   """
 
-  def __init__(self, family: Family, variant: Variant, num_classes: int, *, name: str | None = None):
+  def __init__(
+    self, family: Family, variant: Variant, num_classes: int, *, name: str | None = None
+  ):
     super().__init__(name=name or family.root)
     if num_classes < 0:
       raise InputError(f'num_classes={num_classes} must be 0 (no classifier) or more')
@@ -80,12 +82,13 @@ class ResidualNet(hk.Module):
       images: normalized images.
       is_training: switches dropout and stochastic depth on; they then need a random key.
       return_features: also return the output of the stem and of every block.
-      example_ids: [N] integers that number the examples; what is random for an example depends on its
+      example_ids: [N] integers that number the examples; what is random for an example depends on
+      its
         number alone.  0 to N - 1 by default.
 
     Returns:
-      `logits` [N, num_classes] (unless `num_classes=0`), `pool` [N, channels]; with `return_features`
-      also `stem`, `block_0`, `block_1`, ... [N, h, w, channels].
+      `logits` [N, num_classes] (unless `num_classes=0`), `pool` [N, channels]; with
+      `return_features` also `stem`, `block_0`, `block_1`, ... [N, h, w, channels].
     """
     _check_images(images)
     ids = jnp.arange(len(images)) if example_ids is None else example_ids
@@ -106,5 +109,5 @@ def _check_images(images: jax.Array) -> None:
     raise InputError(f'images of shape {images.shape}: expected [N, H, W, C]')
   if not jnp.issubdtype(images.dtype, jnp.floating):
     raise InputError(
-      f'images of dtype {images.dtype}: expected normalized floating-point pixels (float32, bfloat16)'
+      f'images of dtype {images.dtype}: expected normalized pixels, float32 or bfloat16'
     )

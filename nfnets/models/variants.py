@@ -1,8 +1,8 @@
 """Every network of the zoo, one row each: numbers only, no JAX.
 
 Depths, widths, sizes and dropout rates are those of Table 1 of "High-Performance Large-Scale Image
-Recognition Without Normalization" (Brock et al. 2021, arXiv 2102.06171); the plus variants are those
-of its Table 5, grouped as in the released code.
+Recognition Without Normalization" (Brock et al. 2021, arXiv 2102.06171); the plus variants are
+those of its Table 5, grouped as in the released code.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ class Variant:
   drop_rate: float = 0.0
   """Dropout before the classifier, while training."""
   stochdepth_rate: float = 0.25
-  """Probability of dropping the last residual branch, while training; falls linearly to 0 at the first."""
+  """Probability of dropping the last residual branch, while training; 0 at the first."""
 
 
 def _nfnet(depths: tuple[int, ...], train_size: int, test_size: int, drop_rate: float) -> Variant:

@@ -1,0 +1,88 @@
+"""States of a run on disk: whole or absent.  The only module that knows Orbax."""
+
+import logging
+import os
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from nfnets.errors import InputError
+
+_LOG = logging.getLogger(__name__)
+
+
+class Checkpoints:
+  """The numbered states in one folder; the newest few are kept.
+
+  A save goes to a temporary folder that is renamed when it is whole, on a thread of its own.  What
+  a killed process left half-written or half-deleted is passed over on restore, and named.
+  """
+
+  def __init__(self, folder: str | os.PathLike[str], *, keep: int = 2):
+    """Makes `folder` if need be; at least two states are kept."""
+    # Orbax deletes what it no longer keeps in place: a kill there must not hit the only whole
+    # state.
+    options = ocp.CheckpointManagerOptions(
+      max_to_keep=max(2, keep), cleanup_tmp_directories=True, enable_async_checkpointing=True
+    )
+    self._folder = os.path.abspath(folder)
+    self._manager = ocp.CheckpointManager(self._folder, options=options)
+
+  def steps(self) -> list[int]:
+    """The numbers of all states found, oldest first; not all need be whole."""
+    return sorted(self._manager.all_steps())
+
+  def save(self, step: int, state: Any) -> None:
+    """Begins to write `state`, unless that step is there; its buffers may be reused at once."""
+    if step not in self._manager.all_steps():
+      self._manager.save(step, args=ocp.args.StandardSave(state))
+
+  def restore_newest(self, like: Any) -> Any | None:
+    """The newest whole state, or None if there is none at all.
+
+    Args:
+      like: a tree of `jax.ShapeDtypeStruct`s with shardings, of the state's shapes.
+
+    Raises:
+      InputError: there are states, but none can be read.
+    """
+    steps = self.steps()[::-1]
+    failures = []
+    for step in steps:
+      try:
+        state = self._manager.restore(step, args=ocp.args.StandardRestore(like))
+      except Exception as error:  # whatever Orbax says of it, it is no whole state
+        failures.append((step, error))
+        _LOG.warning('checkpoint %d in %s is not whole: %s', step, self._folder, _line(error))
+        continue
+      for broken, _ in failures:
+        self._manager.delete(broken)  # else the run could not save this step again
+      return state
+    if failures:
+      step, error = failures[0]
+      raise InputError(
+        f'none of the {len(steps)} checkpoints in {self._folder} can be restored; '
+        f'the newest, {step}: {_line(error)}'
+      )
+    return None
+
+  def close(self) -> None:
+    """Waits until all is written."""
+    self._manager.wait_until_finished()
+    self._manager.close()
+
+  def __enter__(self) -> 'Checkpoints':
+    return self
+
+  def __exit__(self, *unused: object) -> None:
+    self.close()
+
+
+def abstract(tree: Any) -> Any:
+  """Shapes, dtypes and shardings of a tree of device arrays, as `restore_newest` takes them."""
+  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
+
+
+def _line(error: Exception) -> str:
+  return f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'

@@ -1,0 +1,172 @@
+"""What a run is: plain fields, filled by a recipe in `configs/` and by overrides on the command
+line.
+
+Nothing here is derived: `derived.derive` computes steps, rates and sizes after the last override.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from nfnets import names
+from nfnets.errors import InputError
+from nfnets.optim.agc import Norm
+
+
+@dataclasses.dataclass
+class ModelConfig:
+  """Which network; None stands for the variant's own value."""
+
+  name: str = 'nfnet_f0'
+  """One of `nfnets.list_models()`."""
+  drop_rate: float | None = None
+  """Dropout before the classifier."""
+  stochdepth_rate: float | None = None
+  """Of the last block."""
+  skip_gain: float | None = None
+  """Initial value of the SkipInit gains."""
+  activation: str | None = None
+
+
+@dataclasses.dataclass
+class DataConfig:
+  """What is learnt, and how images are cut."""
+
+  dataset: str = 'imagenet2012'
+  """A row of `nfnets.data.datasets.DATASETS`."""
+  data_dir: str = 'data'
+  """The folder that holds prepared TFDS datasets."""
+  train_split: str | None = None
+  """TFDS notation, such as 'train[10000:]'; None for the dataset's own."""
+  eval_split: str | None = None
+  train_size: int | None = None
+  """Side of the training images in pixels; None for the variant's own."""
+  test_size: int | None = None
+  padding: int | None = None
+  """Random crops of an image padded by so many pixels, for small images; None for crops of random
+  area and aspect ratio."""
+  min_area: float = 0.08
+  """Smallest part of an image that a random crop may show."""
+  flip: bool = True
+  """Mirror half of the training images."""
+  eval_margin: int = 32
+  """Evaluation images are resized to so many pixels more than `test_size`, then cut to it."""
+  threads: int = 2
+  """Decoding threads, in every process."""
+  workers: int = 0
+  """Decoding processes; 0 decodes in the training process."""
+  max_bad_records: int = 100
+  """A run that met more unreadable records than this stops."""
+
+
+@dataclasses.dataclass
+class OptimizerConfig:
+  """SGD with adaptive gradient clipping, as in appendix A.1 of arXiv 2102.06171."""
+
+  learning_rate: float = 0.1
+  """Peak, for every 256 examples of the batch."""
+  warmup_epochs: float = 5.0
+  momentum: float = 0.9
+  nesterov: bool = True
+  weight_decay: float = 2e-5
+  clipping: float | None = 0.01
+  """Largest norm of a gradient, as a multiple of its parameter's norm; None switches AGC off."""
+  clip_eps: float = 1e-3
+  """Norm below which a parameter counts as this large."""
+  clip_norm: Norm = 'unit'
+  ema_decay: float = 0.99999
+  """Of the average of the parameters."""
+
+
+@dataclasses.dataclass
+class Config:
+  """A whole run."""
+
+  model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+  data: DataConfig = dataclasses.field(default_factory=DataConfig)
+  optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+  batch_size: int = 4096
+  """Examples in one step, over all devices and hosts."""
+  eval_batch_size: int = 1024
+  epochs: float = 360.0
+  label_smoothing: float = 0.1
+  seed: int = 0
+  precision: Literal['float32', 'bfloat16'] = 'bfloat16'
+  """Of activations and their gradients; parameters, optimizer and logits are float32."""
+  mapping: Literal['pmap', 'shard_map'] = 'pmap'
+  """How a step is spread over devices."""
+  log_every: int = 100
+  """Steps between two lines of metrics."""
+  eval_every: int | None = None
+  """Steps between two evaluations; None for every epoch."""
+  checkpoint_every: int | None = None
+  """Steps between two checkpoints; None for every epoch."""
+  keep_checkpoints: int = 2
+  max_bad_steps: int = 10
+  """So many steps in a row without finite loss and gradients stop the run."""
+
+
+# What may differ when a run is taken up again: none of these changes a result.
+FREE_TO_CHANGE = {
+  'data.data_dir',
+  'data.threads',
+  'data.workers',
+  'data.max_bad_records',
+  'eval_batch_size',
+  'mapping',
+  'log_every',
+  'eval_every',
+  'checkpoint_every',
+  'keep_checkpoints',
+  'max_bad_steps',
+}
+
+
+def flatten(config: Any, prefix: str = '') -> dict[str, Any]:
+  """Every field of a config under its dotted name: `optimizer.momentum` -> 0.9."""
+  flat: dict[str, Any] = {}
+  for field in dataclasses.fields(config):
+    value, name = getattr(config, field.name), prefix + field.name
+    flat |= flatten(value, f'{name}.') if dataclasses.is_dataclass(value) else {name: value}
+  return flat
+
+
+def differences(old: Config, new: Config) -> list[str]:
+  """One line for each field that makes `new` another run than `old`."""
+  before, after = flatten(old), flatten(new)
+  return [
+    f'{name}: {before[name]!r} -> {after[name]!r}'
+    for name in before
+    if before[name] != after[name] and name not in FREE_TO_CHANGE
+  ]
+
+
+def to_json(config: Config) -> str:
+  """The config as indented JSON."""
+  return json.dumps(dataclasses.asdict(config), indent=2) + '\n'
+
+
+def from_json(text: str) -> Config:
+  """The config that `to_json` wrote.
+
+  Raises:
+    InputError: the text is no JSON object, or has a field that a config lacks.
+  """
+  try:
+    values = json.loads(text)
+  except json.JSONDecodeError as error:
+    raise InputError(f'this config is no JSON: {error}') from error
+  return _fill(Config(), values)
+
+
+def _fill(config: Any, values: Any, prefix: str = '') -> Any:
+  if not isinstance(values, Mapping):
+    raise InputError(f'config.{prefix.rstrip(".") or "*"}={values!r}: expected an object')
+  fields = {field.name: field for field in dataclasses.fields(config)}
+  for name, value in values.items():
+    names.look_up(name, fields, argument=f'the field config.{prefix}*')
+    old = getattr(config, name)
+    nested = dataclasses.is_dataclass(old)
+    setattr(config, name, _fill(old, value, f'{prefix}{name}.') if nested else value)
+  return config

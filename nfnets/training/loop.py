@@ -1,0 +1,234 @@
+"""A run from its config to its last checkpoint, taken up wherever an earlier one stopped."""
+
+import dataclasses
+import time
+from pathlib import Path
+
+import jax
+import optax
+
+from nfnets.data.pipeline import Batches, train_batches
+from nfnets.data.records import Records, open_records
+from nfnets.errors import InputError, RunError
+from nfnets.optim.optimizers import sgd_agc
+from nfnets.optim.schedules import warmup_cosine
+from nfnets.training import workdir as folders
+from nfnets.training.checkpointing import Checkpoints, abstract
+from nfnets.training.config import Config
+from nfnets.training.derived import Derived, derive
+from nfnets.training.evaluation import Evaluator, Scores
+from nfnets.training.metrics import Meter
+from nfnets.training.parallel import make_mapping
+from nfnets.training.report import Report
+from nfnets.training.state import TrainState, create_state
+from nfnets.training.step import Metrics, make_eval_step, make_train_step
+from nfnets.training.stopping import StopFlag
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+  """How a run ended."""
+
+  step: int
+  total_steps: int
+  scores: Scores | None
+  """Of the averaged parameters after the last step; None where the run was stopped before it."""
+
+
+def train(config: Config, workdir: Path, *, force: bool = False) -> Outcome:
+  """Trains the network of `config`, keeping everything about the run in `workdir`.
+
+  Called again with the same arguments it goes on from the newest checkpoint, and ends with the same
+  parameters bit for bit.  SIGTERM and Ctrl-C save a checkpoint and end it.
+
+  Args:
+    config: what to run.
+    workdir: holds `config.json`, `metrics.jsonl`, `curves.png`, `checkpoints/`, `tensorboard/`.
+    force: go on in a folder that belongs to another run.
+
+  Raises:
+    InputError: the config, the data or the folder cannot be used.
+    RunError: the run diverged, or too many records cannot be read.
+  """
+  derived = derive(config, config.batch_size)  # so that a wrong field is told before missing data
+  if config.batch_size % jax.device_count():
+    raise InputError(
+      f'batch_size={config.batch_size} is not a multiple of the {jax.device_count()} devices'
+    )
+  data_dir, dataset = config.data.data_dir, derived.dataset
+  records = open_records(data_dir, dataset, derived.train_split)
+  held_out = open_records(data_dir, dataset, derived.eval_split)
+  derived = derive(config, len(records))
+  folders.claim(workdir, config, force=force)
+  with (
+    StopFlag() as stop,
+    Checkpoints(folders.checkpoint_folder(workdir), keep=config.keep_checkpoints) as checkpoints,
+  ):
+    run = _Run(config, derived, checkpoints, held_out)
+    with Report(workdir, start_step=run.step, total_steps=derived.total_steps) as report:
+      return run.go(records, report, stop)
+
+
+class _Run:
+  """The state of a run, and everything that moves or looks at it."""
+
+  def __init__(self, config: Config, derived: Derived, checkpoints: Checkpoints, held_out: Records):
+    self._config, self._derived, self._checkpoints = config, derived, checkpoints
+    self._mapping = make_mapping(config.mapping)
+    optimizer, schedule = make_optimizer(config, derived)
+    model, dataset = derived.model, derived.dataset
+    self._train_step = self._mapping.train_step(
+      make_train_step(model, optimizer, schedule, dataset, config)
+    )
+    self._evaluate = Evaluator(
+      make_eval_step(model, dataset, config.precision),
+      self._mapping,
+      held_out,
+      derived.eval_geometry,
+      batch_size=config.eval_batch_size,
+      threads=config.data.threads,
+    )
+    self._state = self._first_state(optimizer)
+    self.step = int(self._state.step)
+    self._meter = Meter(config.batch_size)
+    self._bad_records = 0
+
+  def _first_state(self, optimizer: optax.GradientTransformation) -> TrainState:
+    fresh = create_state(self._derived.model, optimizer, jax.random.key(self._config.seed))
+    placed = self._mapping.replicate(fresh)
+    like = abstract(self._mapping.to_global(placed))
+    restored = self._checkpoints.restore_newest(like)
+    return placed if restored is None else self._mapping.from_global(restored)
+
+  def go(self, records: Records, report: Report, stop: StopFlag) -> Outcome:
+    """Takes all steps that are left, or as many as `stop` lets it."""
+    total = self._derived.total_steps
+    report.say(self._greeting(len(records)))
+    scores = None
+    if self.step < total:
+      with self._batches(records) as batches:
+        scores = self._steps(batches, report, stop)
+    else:
+      _, scores = self._scores()
+    return Outcome(self.step, total, scores)
+
+  def _greeting(self, examples: int) -> str:
+    derived, devices = self._derived, jax.devices()
+    start = f'goes on at step {self.step}' if self.step else 'starts'
+    return (
+      f'{derived.model.name} on {derived.dataset.name} ({examples} images of '
+      f'{derived.train_geometry.size} pixels) {start} of {derived.total_steps} steps: '
+      f'batch {self._config.batch_size}, {len(devices)} {devices[0].device_kind} device(s), '
+      f'{self._config.precision}'
+    )
+
+  def _batches(self, records: Records) -> Batches:
+    return train_batches(
+      records,
+      self._derived.train_geometry,
+      seed=self._config.seed,
+      batch_size=self._config.batch_size,
+      start_step=self.step,
+      shard=(jax.process_index(), jax.process_count()),
+      threads=self._config.data.threads,
+      workers=self._config.data.workers,
+    )
+
+  def _steps(self, batches: Batches, report: Report, stop: StopFlag) -> Scores | None:
+    derived, scores = self._derived, None
+    batch, waited = self._next(batches)
+    before: Metrics | None = None
+    stopping = False
+    while not stopping:
+      self._state, metrics = self._train_step(self._state, batch)
+      self.step += 1
+      self._meter.add(metrics, waited)
+      if self.step < derived.total_steps:
+        batch, waited = self._next(batches)  # while the devices work
+      self._check(before)  # waits for the step before this one: never more than two under way
+      before = metrics
+      last = self.step == derived.total_steps
+      stopping = last or stop.at(self.step)
+      if is_due(self.step, self._config.log_every, stopping):
+        self._check(metrics)
+        self._log(report)
+      if is_due(self.step, derived.eval_every, last):
+        scores = self._eval(report)
+      if is_due(self.step, derived.checkpoint_every, stopping):
+        self._save()
+    return scores if self.step == derived.total_steps else None
+
+  def _next(self, batches: Batches) -> tuple[dict[str, jax.Array], float]:
+    """The next batch, on its way to the devices, and the seconds it took the host."""
+    start = time.monotonic()
+    batch = next(batches)
+    self._bad_records += int(batch.pop('bad_records').sum())
+    if self._bad_records > self._config.data.max_bad_records:
+      raise RunError(
+        f'{self._bad_records} records could not be read by step {self.step}, more than '
+        f'data.max_bad_records={self._config.data.max_bad_records}: the log names their files'
+      )
+    return self._mapping.spread(batch), time.monotonic() - start
+
+  def _check(self, metrics: Metrics | None) -> None:
+    """Waits for a step; stops a run that diverged."""
+    if metrics is None or int(metrics['bad_steps']) < self._config.max_bad_steps:
+      return
+    saved = self._checkpoints.steps()
+    raise RunError(
+      f'loss or gradients were not finite in {self._config.max_bad_steps} steps in a row, up to '
+      f'step {self.step}; the last good checkpoint is that of step {saved[-1] if saved else 0}: '
+      'try a lower optimizer.learning_rate or optimizer.clipping'
+    )
+
+  def _log(self, report: Report) -> None:
+    line = self._meter.read()
+    line['epoch'] = self.step / self._derived.steps_per_epoch
+    line['bad_records'] = self._bad_records
+    report.write(self.step, 'train', line)
+    report.tell_train(self.step, line)
+
+  def _scores(self) -> tuple[Scores, Scores]:
+    """Scores of the parameters and of their average."""
+    state = self._state
+    raw, ema = self._evaluate((state.params, state.state), (state.ema_params, state.ema_state))
+    return raw, ema
+
+  def _eval(self, report: Report) -> Scores:
+    start = time.monotonic()
+    raw, ema = self._scores()
+    report.tell_eval(self.step, raw, ema)
+    self._meter.skip(time.monotonic() - start)
+    return ema
+
+  def _save(self) -> None:
+    start = time.monotonic()
+    self._checkpoints.save(self.step, self._mapping.to_global(self._state))
+    self._meter.skip(time.monotonic() - start)
+
+
+def make_optimizer(
+  config: Config, derived: Derived
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+  """The optimizer of a run, and the learning rate that it follows."""
+  optimizer = config.optimizer
+  schedule = warmup_cosine(
+    derived.peak_learning_rate,
+    warmup_steps=derived.warmup_steps,
+    total_steps=derived.total_steps,
+  )
+  transform = sgd_agc(
+    schedule,
+    momentum=optimizer.momentum,
+    nesterov=optimizer.nesterov,
+    weight_decay=optimizer.weight_decay,
+    clipping=optimizer.clipping,
+    clip_eps=optimizer.clip_eps,
+    clip_norm=optimizer.clip_norm,
+  )
+  return transform, schedule
+
+
+def is_due(step: int, every: int, last: bool) -> bool:
+  """Whether something done every so many steps, and at the last, is due after `step`."""
+  return last or step % every == 0

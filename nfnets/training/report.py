@@ -1,0 +1,100 @@
+"""What a run tells while it goes: lines to read, `metrics.jsonl`, TensorBoard events, a picture."""
+
+import dataclasses
+import datetime
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import tensorboardX
+
+from nfnets.training.curves import draw_curves
+from nfnets.training.evaluation import Scores
+
+METRICS = 'metrics.jsonl'
+CURVES = 'curves.png'
+_EVENTS = 'tensorboard'
+
+
+class Report:
+  """Writes the metrics of a run into its folder and tells a person how it goes.
+
+  The JSON lines are the source of truth.  A run that is taken up at an earlier step loses the lines
+  behind it, so that every step is told once.
+  """
+
+  def __init__(self, workdir: Path, *, start_step: int, total_steps: int):
+    """Takes up the metrics of `workdir` at `start_step`."""
+    self._workdir = workdir
+    self._total = total_steps
+    self._from_step, self._from_time = start_step, time.monotonic()
+    _drop_after(workdir / METRICS, start_step)
+    self._lines = (workdir / METRICS).open('a', encoding='utf-8')
+    self._events = tensorboardX.SummaryWriter(
+      str(workdir / _EVENTS), purge_step=start_step + 1, write_to_disk=True
+    )
+
+  def write(self, step: int, kind: str, metrics: Mapping[str, float]) -> None:
+    """Stores the metrics of one step; `kind` is 'train' or 'eval'."""
+    line = {'step': step, 'kind': kind, **metrics}
+    self._lines.write(json.dumps(line) + '\n')
+    self._lines.flush()
+    for name, value in metrics.items():
+      self._events.add_scalar(f'{kind}/{name}', value, step)
+
+  def tell_train(self, step: int, metrics: Mapping[str, float]) -> None:
+    """The progress line."""
+    done = step - self._from_step
+    left = (time.monotonic() - self._from_time) / max(1, done) * (self._total - step)
+    self.say(
+      f'step {step}/{self._total}  {step / self._total:6.1%}  loss {metrics["loss"]:.4f}  '
+      f'accuracy {metrics["accuracy"]:.3f}  {metrics["images_per_second"]:.0f} images/s  '
+      f'ETA {datetime.timedelta(seconds=round(left))}'
+    )
+
+  def tell_eval(self, step: int, raw: Scores, ema: Scores) -> None:
+    """Stores and tells the scores of the parameters and of their average."""
+    averaged = {f'ema_{name}': value for name, value in dataclasses.asdict(ema).items()}
+    self.write(step, 'eval', dataclasses.asdict(raw) | averaged)
+    self.say(
+      f'evaluation at step {step}: accuracy {raw.accuracy:.2%}, '
+      f'averaged parameters {ema.accuracy:.2%} of {ema.examples} images'
+    )
+
+  def say(self, text: str) -> None:
+    """One line on standard output."""
+    print(text, flush=True)
+
+  def draw(self) -> Path | None:
+    """Draws the learning curves; None if there is nothing to draw yet."""
+    self._lines.flush()
+    return draw_curves(read_metrics(self._workdir / METRICS), self._workdir / CURVES)
+
+  def close(self) -> None:
+    """Draws the curves and closes the files."""
+    self.draw()
+    self._lines.close()
+    self._events.close()
+
+  def __enter__(self) -> 'Report':
+    return self
+
+  def __exit__(self, *unused: object) -> None:
+    self.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, float | str]]:
+  """The lines of a `metrics.jsonl`; a last line cut off by a kill is left out."""
+  if not path.exists():
+    return []
+  *whole, _ = path.read_text(encoding='utf-8').split('\n')
+  return [json.loads(line) for line in whole]
+
+
+def _drop_after(path: Path, step: int) -> None:
+  kept = [line for line in read_metrics(path) if line['step'] <= step]
+  whole = path.with_suffix('.tmp')
+  whole.write_text(''.join(json.dumps(line) + '\n' for line in kept), encoding='utf-8')
+  os.replace(whole, path)

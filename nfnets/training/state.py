@@ -1,0 +1,36 @@
+"""Everything that a step changes."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from nfnets.models.zoo import Model
+
+
+class TrainState(NamedTuple):
+  """The state of a run after `step` steps; a checkpoint holds this and nothing else."""
+
+  step: jax.Array
+  """int32, the number of steps taken."""
+  params: Any
+  state: Any
+  """What a network keeps beside its parameters; empty for normalizer-free networks."""
+  opt_state: Any
+  ema_params: Any
+  """Moving average of the parameters."""
+  ema_state: Any
+  bad_steps: jax.Array
+  """int32, how many steps in a row changed nothing because loss or gradients were not finite."""
+
+
+def create_state(
+  model: Model, optimizer: optax.GradientTransformation, rng: jax.Array
+) -> TrainState:
+  """The state before the first step."""
+  params, state = model.init(rng)
+  zero = jnp.zeros((), jnp.int32)
+  # The averages are arrays of their own: the state is donated, and no buffer may be given twice.
+  copy = jax.tree.map(jnp.copy, (params, state))
+  return TrainState(zero, params, state, optimizer.init(params), *copy, zero)

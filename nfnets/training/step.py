@@ -1,0 +1,117 @@
+"""One training step and one evaluation step, as one device sees them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from nfnets.augment.normalize import normalize
+from nfnets.data.datasets import Dataset
+from nfnets.models.zoo import Model
+from nfnets.optim.agc import read_clipped_fraction
+from nfnets.optim.ema import update_ema
+from nfnets.training.config import Config
+from nfnets.training.losses import cross_entropy, in_top
+from nfnets.training.state import TrainState
+
+AXIS = 'devices'
+"""Name of the mapped axis over which gradients and metrics are averaged."""
+
+Batch = dict[str, jax.Array]
+Metrics = dict[str, jax.Array]
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+EvalStep = Callable[[Any, Any, Batch], Metrics]
+
+
+def make_train_step(
+  model: Model,
+  optimizer: optax.GradientTransformation,
+  schedule: optax.Schedule,
+  dataset: Dataset,
+  config: Config,
+) -> TrainStep:
+  """`step(state, batch) -> (state, metrics)` for one device of the axis `AXIS`.
+
+  The batch is this device's part: `images` [n, S, S, 3] pixels, `labels` [n], `positions` [n] in
+  the global batch.  What is random for an example is a function of seed, step and position alone,
+  so the result does not depend on how the batch is spread.
+
+  A step whose loss or gradients are not finite changes nothing but `step` and `bad_steps`.
+  """
+
+  def loss_of(params: Any, state: Any, rng: jax.Array, batch: Batch) -> tuple[jax.Array, Any]:
+    images = normalize(batch['images'], dataset.mean, dataset.std, config.precision)
+    outputs, state = model.apply(
+      params, state, rng, images, is_training=True, example_ids=batch['positions']
+    )
+    loss = jnp.mean(cross_entropy(outputs['logits'], batch['labels'], config.label_smoothing))
+    return loss, (state, jnp.mean(in_top(outputs['logits'], batch['labels'], 1)))
+
+  def step(old: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    rng = jax.random.fold_in(jax.random.key(config.seed), old.step)
+    (loss, (state, accuracy)), gradients = jax.value_and_grad(loss_of, has_aux=True)(
+      old.params, old.state, rng, batch
+    )
+    loss, accuracy, gradients = jax.lax.pmean((loss, accuracy, gradients), AXIS)
+    state = jax.tree.map(_mean_over_devices, state)
+    updates, opt_state = optimizer.update(gradients, old.opt_state, old.params)
+    params = optax.apply_updates(old.params, updates)
+    decay = config.optimizer.ema_decay
+    new = TrainState(
+      step=old.step + 1,
+      params=params,
+      state=state,
+      opt_state=opt_state,
+      ema_params=update_ema(old.ema_params, params, old.step, decay),
+      ema_state=update_ema(old.ema_state, state, old.step, decay),
+      bad_steps=jnp.zeros_like(old.bad_steps),
+    )
+    gradient_norm = optax.global_norm(gradients)
+    new = _keep_if_finite(jnp.isfinite(loss) & jnp.isfinite(gradient_norm), new, old)
+    metrics = {
+      'loss': loss,
+      'accuracy': accuracy,
+      'learning_rate': jnp.asarray(schedule(old.step), jnp.float32),
+      'gradient_norm': gradient_norm,
+      'parameter_norm': optax.global_norm(new.params),
+      'bad_steps': new.bad_steps,
+    }
+    clipped = read_clipped_fraction(opt_state)
+    return new, metrics if clipped is None else metrics | {'clipped': clipped}
+
+  return step
+
+
+def _mean_over_devices(x: jax.Array) -> jax.Array:
+  """Statistics are averaged; counters are the same everywhere."""
+  return jax.lax.pmean(x, AXIS) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+
+def _keep_if_finite(finite: jax.Array, new: TrainState, old: TrainState) -> TrainState:
+  kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
+  return kept._replace(step=new.step, bad_steps=jnp.where(finite, 0, old.bad_steps + 1))
+
+
+def make_eval_step(model: Model, dataset: Dataset, precision: str) -> EvalStep:
+  """`step(params, state, batch) -> sums` over all devices of the axis `AXIS`.
+
+  The batch is this device's part, with `mask` [n]: examples of mask 0 count for nothing.  The sums:
+  `examples`, `loss` (without label smoothing), `top1`, `top5`.
+  """
+
+  def step(params: Any, state: Any, batch: Batch) -> Metrics:
+    images = normalize(batch['images'], dataset.mean, dataset.std, precision)
+    outputs, _ = model.apply(params, state, None, images)
+    logits, labels, mask = outputs['logits'], batch['labels'], batch['mask']
+    scores = {
+      'examples': jnp.ones_like(mask),
+      'loss': cross_entropy(logits, labels),
+      'top1': in_top(logits, labels, 1),
+      'top5': in_top(logits, labels, 5),
+    }
+    counted = {name: jnp.sum(jnp.where(mask > 0, score, 0)) for name, score in scores.items()}
+    return jax.lax.psum(counted, AXIS)
+
+  return step

@@ -1,0 +1,60 @@
+"""The folder of one run: whose it is, and what lies where in it."""
+
+import os
+from pathlib import Path
+
+from nfnets.errors import InputError
+from nfnets.training.config import Config, differences, from_json, to_json
+
+_CONFIG = 'config.json'
+_CHECKPOINTS = 'checkpoints'
+
+
+def checkpoint_folder(workdir: Path) -> Path:
+  """Where the states of the run lie."""
+  return workdir / _CHECKPOINTS
+
+
+def read_config(workdir: Path) -> Config:
+  """The config of the run in `workdir`.
+
+  Raises:
+    InputError: there is no run, or its config cannot be read.
+  """
+  path = workdir / _CONFIG
+  try:
+    return from_json(path.read_text(encoding='utf-8'))
+  except FileNotFoundError:
+    raise InputError(
+      f'workdir={str(workdir)!r} holds no run: {path} is missing; scripts/train.py makes one'
+    ) from None
+  except (InputError, OSError, UnicodeDecodeError) as error:
+    raise InputError(f'{path} cannot be read: {error}') from error
+
+
+def claim(workdir: Path, config: Config, *, force: bool = False) -> None:
+  """Makes `workdir` the folder of the run `config`, or takes it up if it is that already.
+
+  Args:
+    workdir: made if it does not exist.
+    config: stored there as `config.json`.
+    force: take the folder over even if it belongs to another run.
+
+  Raises:
+    InputError: the folder belongs to another run, or is none that a run can have.
+  """
+  path = workdir / _CONFIG
+  if path.exists() and not force:
+    changed = differences(read_config(workdir), config)
+    if changed:
+      raise InputError(
+        f'workdir={str(workdir)!r} belongs to another run ({"; ".join(changed)}): '
+        'choose another folder, or --force to go on with the new values'
+      )
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    whole = path.with_suffix('.tmp')
+    whole.write_text(to_json(config), encoding='utf-8')
+    os.replace(whole, path)
+  except OSError as error:
+    raise InputError(f'workdir={str(workdir)!r} cannot be written: {error}') from error

@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+"""Trains a network, or goes on with a run that was stopped.
+
+Examples:
+  scripts/train.py --config=configs/quickstart.py --workdir=runs/quickstart
+  scripts/train.py --config=configs/quickstart.py --workdir=runs/short --config.epochs=5
+
+Run the same command again and it goes on from the newest checkpoint.  SIGTERM and Ctrl-C save one
+and stop.
+"""
+
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from nfnets import command_line
+from nfnets.errors import InputError
+from nfnets.training.loop import train
+
+CONFIG = config_flags.DEFINE_config_file('config', None, 'The recipe: a file with get_config().')
+WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; made if there is none.')
+FORCE = flags.DEFINE_bool('force', False, 'Go on in a folder that belongs to another run.')
+flags.mark_flags_as_required(['config', 'workdir'])
+
+
+def main(argv: list[str]) -> None:
+  """Trains."""
+  if argv[1:]:
+    raise InputError(f'{argv[1]!r} is no flag; --help shows an example')
+  workdir = Path(WORKDIR.value)
+  outcome = train(CONFIG.value, workdir, force=FORCE.value)
+  if outcome.scores is None:
+    print(
+      f'stopped after step {outcome.step} of {outcome.total_steps}, saved in {workdir}; '
+      'run the same command again to go on'
+    )
+  else:
+    print(
+      f'done: accuracy {outcome.scores.accuracy:.2%} on {outcome.scores.examples} held-out images '
+      f'(averaged parameters, step {outcome.step}); curves, metrics and checkpoints in {workdir}'
+    )
+
+
+if __name__ == '__main__':
+  command_line.run(main)
