@@ -133,7 +133,7 @@ def _draw(
   leaf_of_row: jax.Array,
   row_in_leaf: jax.Array,
 ) -> jax.Array:
-  """[rows, _ROW] normal numbers; a row follows from the key, its leaf's hash and its place there."""
+  """[rows, _ROW] normal numbers: a row follows from key, hash of its leaf and place in it."""
   key = jax.random.bits(rng, (2,), jnp.uint32)  # two words make a Threefry key of any kind of key
   leaf_keys = threefry_2x32(key, jnp.concatenate([hashes, hashes])).reshape(2, -1)
   counts = jnp.arange(_ROW // 2, dtype=jnp.uint32)
