@@ -1,0 +1,43 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def prepare(*arguments: str) -> subprocess.CompletedProcess[str]:
+  return subprocess.run(
+    [sys.executable, ROOT / 'scripts' / 'prepare.py', *arguments],
+    env={**os.environ, 'PYTHONPATH': str(ROOT)},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+
+
+def test_digits_are_prepared_once_and_left_alone(tmp_path: Path):
+  first = prepare('digits', f'--data_dir={tmp_path}')
+  assert first.returncode == 0, first.stderr
+  ready = f'ready: digits 1.0.0, train 1437, test 360 examples, in {tmp_path}/digits/1.0.0'
+  assert first.stdout.splitlines()[-1] == ready
+  before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob('*')}
+  second = prepare('digits', f'--data_dir={tmp_path}')
+  assert second.returncode == 0
+  assert second.stdout.splitlines() == ['digits is already prepared; nothing to do', ready]
+  assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob('*')} == before
+
+
+def test_a_mistake_is_told_in_one_line(tmp_path: Path):
+  done = prepare('digitz', f'--data_dir={tmp_path}')
+  assert done.returncode == 2
+  assert done.stderr == (
+    "error: neither nfnets nor TFDS has a dataset called 'digitz': did you mean digits?\n"
+  )
+  assert not list(tmp_path.iterdir())
+
+
+def test_help_shows_an_example():
+  done = prepare('--help')
+  assert done.returncode == 0
+  assert 'scripts/prepare.py digits --data_dir=data' in done.stdout
