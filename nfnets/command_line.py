@@ -51,9 +51,8 @@ def _parse(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> 
     asked = any(argument.lstrip('-') in _HELP for argument in argv)
     sys.exit(0 if asked else _BAD_INPUT)
   except (flags.Error, LookupError, AttributeError, TypeError, ValueError) as error:
-    for message in _wrong_fields(argv, flag_values):
-      raise InputError(message) from error
-    raise InputError(_told(error)) from error
+    wrong = [] if _quotes_traceback(error) else list(_wrong_fields(argv, flag_values))
+    raise InputError(wrong[0] if wrong else _told(error)) from error
   if 'verbosity' in flag_values and flag_values['verbosity'].using_default_value:
     flag_values.verbosity = logging.WARNING  # else absl shows what libraries say of their work
   return rest
@@ -111,10 +110,14 @@ def _told(error: BaseException) -> str:
   message = str(error)
   if missing := re.match(r'flag --(\w+)=None: ', message):
     return f'--{missing[1]}=... is missing; --help shows an example'
-  if 'Traceback' not in message:
-    return f'{type(error).__name__}: {message}' if not isinstance(error, flags.Error) else message
-  # ml_collections puts the traceback of a failing config file into the message.
-  deepest = error
-  while deepest.__context__ is not None:
-    deepest = deepest.__context__
-  return f'{message.split(": ")[0]}: {deepest}'
+  if not _quotes_traceback(error):
+    return message if isinstance(error, flags.Error) else f'{type(error).__name__}: {message}'
+  cause: BaseException | None = error
+  while cause is not None and _quotes_traceback(cause):
+    cause = cause.__context__
+  return f'{message.split(": ")[0]}: {cause}'
+
+
+def _quotes_traceback(error: BaseException) -> bool:
+  """Whether it is a config file that failed: ml_collections puts its traceback in the message."""
+  return 'Traceback' in str(error)

@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[1]
 CONFIG = """
 import dataclasses
 
+from nfnets.errors import InputError
+
 @dataclasses.dataclass
 class Optimizer:
   momentum: float = 0.9
@@ -32,8 +34,10 @@ class Config:
   optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
 
 def get_config(variant='f0'):
-  if variant == 'f99':
-    raise ValueError('there is no variant f99')
+  try:
+    {'f0': 0, 'f1': 1, 'f3': 3}[variant]
+  except KeyError as error:
+    raise InputError(f'there is no variant {variant}') from error
   return Config(variant=variant)
 """
 
@@ -140,6 +144,7 @@ def test_a_wrong_field_or_value_is_named_in_one_line(arguments: str, told: str):
     ('--config=', "no file ''"),
     ('--config.batch_size=3', r'--config\.batch_size=3: give --config=FILE as well'),
     ('--config=configs/tiny.py:f99', r'--config=configs/tiny\.py:f99: there is no variant f99$'),
+    ('--config=configs/tiny.py:f99 --config.x=1', 'f99: there is no variant f99$'),
   ],
 )
 def test_a_wrong_config_file_is_named_in_one_line(arguments: str, told: str):
