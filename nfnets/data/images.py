@@ -8,7 +8,7 @@ import math
 import cv2
 import numpy as np
 import simplejpeg
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from nfnets.errors import InputError
 
@@ -73,9 +73,10 @@ def decode(data: bytes) -> np.ndarray:
       return _decode_png(data)
     return _decode_other(data)
   except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, zlib.error, ...
-    line = (str(error).splitlines() or [repr(error)])[0]
+    unknown = isinstance(error, UnidentifiedImageError)
+    line = 'of no known format' if unknown else ' '.join(str(error).split()) or repr(error)
     raise UnreadableImage(
-      f'no whole JPEG or PNG image in these {len(data)} bytes (they begin {data[:4].hex()}): {line}'
+      f'no whole image in these {len(data)} bytes (they begin {data[:4].hex()}): {line}'
     ) from error
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import os
 import tempfile
+import textwrap
 from collections.abc import Callable
 
 import tensorflow_datasets as tfds
@@ -101,7 +102,7 @@ def _make_builder(name: str, data_dir: str, file_format: str | None) -> tfds.cor
     tfds_name = DATASETS[name].tfds_name if name in DATASETS else name
     return tfds.builder(tfds_name, data_dir=data_dir, file_format=file_format)
   except ValueError as error:  # a format other than that of a prepared folder
-    raise InputError(f'{name} in {data_dir}: {_first_line(error)}') from error
+    raise InputError(f'{name} in {data_dir}: {_short(error)}') from error
 
 
 def _build(builder: tfds.core.DatasetBuilder, manual_dir: str | os.PathLike[str] | None) -> None:
@@ -113,8 +114,9 @@ def _build(builder: tfds.core.DatasetBuilder, manual_dir: str | os.PathLike[str]
     else:
       builder.download_and_prepare(download_config=config)
   except (AssertionError, OSError, tfds.download.DownloadError) as error:
-    raise InputError(f'{builder.name} cannot be prepared: {_first_line(error)}') from error
+    raise InputError(f'{builder.name} cannot be prepared: {_short(error)}') from error
 
 
-def _first_line(error: Exception) -> str:
-  return (str(error).strip().splitlines() or [repr(error)])[0]
+def _short(error: Exception) -> str:
+  """The message in one line; TFDS puts instructions of any length in it."""
+  return textwrap.shorten(str(error), 500) or repr(error)
