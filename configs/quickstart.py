@@ -14,7 +14,7 @@ def get_config() -> Config:
   return Config(
     model=ModelConfig(name='nfnet_tiny', stochdepth_rate=0.1),
     data=DataConfig(
-      dataset='digits', train_size=32, test_size=32, padding=3, flip=False, eval_margin=0
+      dataset='digits', train_size=16, test_size=16, padding=2, flip=False, eval_margin=0
     ),
     # Few steps: a gain that starts at zero moves at most clipping * eps a step, so clip late.
     optimizer=OptimizerConfig(

@@ -4,7 +4,6 @@ import logging
 import os
 from typing import Any
 
-import jax
 import orbax.checkpoint as ocp
 
 from nfnets.errors import InputError
@@ -77,11 +76,6 @@ class Checkpoints:
 
   def __exit__(self, *unused: object) -> None:
     self.close()
-
-
-def abstract(tree: Any) -> Any:
-  """Shapes, dtypes and shardings of a tree of device arrays, as `restore_newest` takes them."""
-  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree)
 
 
 def _line(error: Exception) -> str:

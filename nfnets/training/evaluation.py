@@ -49,7 +49,7 @@ class Evaluator:
     self._mapping = mapping
     self._records = records
     self._geometry = geometry
-    devices = jax.device_count()
+    devices = mapping.num_devices
     self._batch_size = -(-min(batch_size, len(records)) // devices) * devices
     self._threads = threads
 

@@ -10,17 +10,16 @@ import optax
 from nfnets.data.pipeline import Batches, train_batches
 from nfnets.data.records import Records, open_records
 from nfnets.errors import InputError, RunError
-from nfnets.optim.optimizers import sgd_agc
-from nfnets.optim.schedules import warmup_cosine
 from nfnets.training import workdir as folders
-from nfnets.training.checkpointing import Checkpoints, abstract
+from nfnets.training.checkpointing import Checkpoints
 from nfnets.training.config import Config
 from nfnets.training.derived import Derived, derive
 from nfnets.training.evaluation import Evaluator, Scores
 from nfnets.training.metrics import Meter
+from nfnets.training.optimizer import make_optimizer
 from nfnets.training.parallel import make_mapping
 from nfnets.training.report import Report
-from nfnets.training.state import TrainState, create_state
+from nfnets.training.state import TrainState, abstract_state, create_state
 from nfnets.training.step import Metrics, make_eval_step, make_train_step
 from nfnets.training.stopping import StopFlag
 
@@ -59,7 +58,8 @@ def train(config: Config, workdir: Path, *, force: bool = False) -> Outcome:
   records = open_records(data_dir, dataset, derived.train_split)
   held_out = open_records(data_dir, dataset, derived.eval_split)
   derived = derive(config, len(records))
-  folders.claim(workdir, config, force=force)
+  data = {'training': records.fingerprint, 'evaluation': held_out.fingerprint}
+  folders.claim(workdir, config, data, force=force)
   with (
     StopFlag() as stop,
     Checkpoints(folders.checkpoint_folder(workdir), keep=config.keep_checkpoints) as checkpoints,
@@ -94,11 +94,12 @@ class _Run:
     self._bad_records = 0
 
   def _first_state(self, optimizer: optax.GradientTransformation) -> TrainState:
-    fresh = create_state(self._derived.model, optimizer, jax.random.key(self._config.seed))
-    placed = self._mapping.replicate(fresh)
-    like = abstract(self._mapping.to_global(placed))
+    like = abstract_state(self._derived.model, optimizer, self._mapping.global_sharding)
     restored = self._checkpoints.restore_newest(like)
-    return placed if restored is None else self._mapping.from_global(restored)
+    if restored is not None:
+      return self._mapping.from_global(restored)
+    rng = jax.random.key(self._config.seed)
+    return self._mapping.replicate(create_state(self._derived.model, optimizer, rng))
 
   def go(self, records: Records, report: Report, stop: StopFlag) -> Outcome:
     """Takes all steps that are left, or as many as `stop` lets it."""
@@ -143,6 +144,9 @@ class _Run:
       self._state, metrics = self._train_step(self._state, batch)
       self.step += 1
       self._meter.add(metrics, waited)
+      if before is None:
+        report.tell_first_step(metrics)
+        self._meter.restart()  # a speed that counts compilation tells nothing
       if self.step < derived.total_steps:
         batch, waited = self._next(batches)  # while the devices work
       self._check(before)  # waits for the step before this one: never more than two under way
@@ -205,28 +209,6 @@ class _Run:
     start = time.monotonic()
     self._checkpoints.save(self.step, self._mapping.to_global(self._state))
     self._meter.skip(time.monotonic() - start)
-
-
-def make_optimizer(
-  config: Config, derived: Derived
-) -> tuple[optax.GradientTransformation, optax.Schedule]:
-  """The optimizer of a run, and the learning rate that it follows."""
-  optimizer = config.optimizer
-  schedule = warmup_cosine(
-    derived.peak_learning_rate,
-    warmup_steps=derived.warmup_steps,
-    total_steps=derived.total_steps,
-  )
-  transform = sgd_agc(
-    schedule,
-    momentum=optimizer.momentum,
-    nesterov=optimizer.nesterov,
-    weight_decay=optimizer.weight_decay,
-    clipping=optimizer.clipping,
-    clip_eps=optimizer.clip_eps,
-    clip_norm=optimizer.clip_norm,
-  )
-  return transform, schedule
 
 
 def is_due(step: int, every: int, last: bool) -> bool:

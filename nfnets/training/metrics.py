@@ -17,24 +17,28 @@ class Meter:
     """`batch_size`: examples in a step, over all hosts."""
     self._batch_size = batch_size
     self._gathered: list[dict[str, Any]] = []
-    self._waited = 0.0
-    self._since = time.monotonic()
+    self.restart()
+
+  def restart(self) -> None:
+    """Begins to measure speed anew; what was gathered stays."""
+    self._timed, self._waited, self._since = 0, 0.0, time.monotonic()
 
   def add(self, metrics: dict[str, Any], waited: float) -> None:
     """Adds one step: its metrics, still on the devices, and the seconds spent waiting for input."""
     self._gathered.append(metrics)
     self._waited += waited
+    self._timed += 1
 
   def read(self) -> dict[str, float]:
     """The line for the steps since the last `read`; begins a new one."""
     rows = jax.device_get(self._gathered)
     seconds = time.monotonic() - self._since
     line = {name: _summary(name, [row[name] for row in rows]) for name in rows[-1]}
-    line['images_per_second'] = len(rows) * self._batch_size / seconds
-    line['step_seconds'] = seconds / len(rows)
+    line['images_per_second'] = self._timed * self._batch_size / seconds
+    line['step_seconds'] = seconds / max(1, self._timed)
     line['input_wait'] = self._waited / seconds
-    self._gathered, self._waited = [], 0.0
-    self._since = time.monotonic()
+    self._gathered = []
+    self.restart()
     return line
 
   def skip(self, seconds: float) -> None:

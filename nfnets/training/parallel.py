@@ -5,7 +5,7 @@ batch.  `jax.pmap` is the default; `jax.shard_map` costs the host less with seve
 """
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -20,6 +20,11 @@ HostBatch = dict[str, np.ndarray]
 
 class Mapping(abc.ABC):
   """Puts steps, states and batches on devices."""
+
+  num_devices: int
+  """Of all processes."""
+  global_sharding: NamedSharding
+  """Of arrays that every device of every process holds whole."""
 
   @abc.abstractmethod
   def train_step(self, step: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,30 +51,49 @@ class Mapping(abc.ABC):
     """What `to_global` undoes."""
 
 
-def make_mapping(how: str) -> Mapping:
-  """The way called 'pmap' or 'shard_map'."""
+def make_mapping(how: str, devices: Sequence[jax.Device] | None = None) -> Mapping:
+  """The way called 'pmap' or 'shard_map'.
+
+  Args:
+    how: 'pmap' or 'shard_map'.
+    devices: all devices of all processes by default; others only in a single process.
+
+  Raises:
+    InputError: there is no such way.
+  """
   ways = {'pmap': PmapMapping, 'shard_map': ShardMapping}
   if how not in ways:
     raise InputError(f'mapping={how!r} is not one of {", ".join(ways)}')
-  return ways[how]()
+  return ways[how](devices)
 
 
 class PmapMapping(Mapping):
   """`jax.pmap` with the state unstacked: replicated in, replicated out, in its plain shapes."""
 
-  def __init__(self) -> None:
-    self._local = _replicated(_mesh(jax.local_devices()))
-    self._global = _replicated(_mesh(jax.devices()))
+  def __init__(self, devices: Sequence[jax.Device] | None = None):
+    """See `make_mapping`."""
+    self._devices = devices
+    self.num_devices = len(devices or jax.devices())
+    self._local_devices = devices or jax.local_devices()
+    self._local = _replicated(_mesh(self._local_devices))
+    self.global_sharding = _replicated(_mesh(devices or jax.devices()))
 
   def train_step(self, step: Callable[..., Any]) -> Callable[..., Any]:
     """See `Mapping`."""
     return jax.pmap(
-      step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0
+      step,
+      axis_name=AXIS,
+      in_axes=(None, 0),
+      out_axes=(None, None),
+      donate_argnums=0,
+      devices=self._devices,
     )
 
   def eval_step(self, step: Callable[..., Any]) -> Callable[..., Any]:
     """See `Mapping`."""
-    return jax.pmap(step, axis_name=AXIS, in_axes=(None, None, 0), out_axes=None)
+    return jax.pmap(
+      step, axis_name=AXIS, in_axes=(None, None, 0), out_axes=None, devices=self._devices
+    )
 
   def replicate(self, tree: Any) -> Any:
     """See `Mapping`."""
@@ -77,12 +101,12 @@ class PmapMapping(Mapping):
 
   def spread(self, batch: HostBatch) -> Any:
     """See `Mapping`: [local, ...] -> [local devices, local / devices, ...]."""
-    devices = jax.local_device_count()
+    devices = len(self._local_devices)
     return {name: part.reshape(devices, -1, *part.shape[1:]) for name, part in batch.items()}
 
   def to_global(self, tree: Any) -> Any:
     """See `Mapping`."""
-    return _relabel(tree, self._global)
+    return _relabel(tree, self.global_sharding)
 
   def from_global(self, tree: Any) -> Any:
     """See `Mapping`."""
@@ -92,8 +116,11 @@ class PmapMapping(Mapping):
 class ShardMapping(Mapping):
   """`jax.shard_map` over one mesh of all devices of all processes."""
 
-  def __init__(self) -> None:
-    self._mesh = _mesh(jax.devices())
+  def __init__(self, devices: Sequence[jax.Device] | None = None):
+    """See `make_mapping`."""
+    self._mesh = _mesh(devices or jax.devices())
+    self.num_devices = self._mesh.size
+    self.global_sharding = _replicated(self._mesh)
     self._parts = NamedSharding(self._mesh, PartitionSpec(AXIS))
 
   def train_step(self, step: Callable[..., Any]) -> Callable[..., Any]:
@@ -116,10 +143,12 @@ class ShardMapping(Mapping):
 
   def replicate(self, tree: Any) -> Any:
     """See `Mapping`."""
-    everywhere = _replicated(self._mesh)
-    return jax.tree.map(
-      lambda x: jax.make_array_from_process_local_data(everywhere, np.array(x), np.shape(x)), tree
-    )
+
+    def place(x: jax.typing.ArrayLike) -> jax.Array:
+      values = np.array(x)
+      return jax.make_array_from_process_local_data(self.global_sharding, values, values.shape)
+
+    return jax.tree.map(place, tree)
 
   def spread(self, batch: HostBatch) -> Any:
     """See `Mapping`: [local, ...] -> global arrays [global, ...]."""
@@ -137,7 +166,7 @@ class ShardMapping(Mapping):
     return tree
 
 
-def _mesh(devices: list[jax.Device]) -> Mesh:
+def _mesh(devices: Sequence[jax.Device]) -> Mesh:
   return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 

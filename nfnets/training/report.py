@@ -7,7 +7,9 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import jax
 import tensorboardX
 
 from nfnets.training.curves import draw_curves
@@ -43,6 +45,13 @@ class Report:
     self._lines.flush()
     for name, value in metrics.items():
       self._events.add_scalar(f'{kind}/{name}', value, step)
+
+  def tell_first_step(self, metrics: Mapping[str, Any]) -> None:
+    """Waits for the first step and tells how long it took; the ETA counts from there."""
+    jax.block_until_ready(metrics)
+    seconds = time.monotonic() - self._from_time
+    self.say(f'the first step took {seconds:.0f} s, most of it compilation')
+    self._from_step, self._from_time = self._from_step + 1, time.monotonic()
 
   def tell_train(self, step: int, metrics: Mapping[str, float]) -> None:
     """The progress line."""

@@ -25,6 +25,14 @@ class TrainState(NamedTuple):
   """int32, how many steps in a row changed nothing because loss or gradients were not finite."""
 
 
+def abstract_state(
+  model: Model, optimizer: optax.GradientTransformation, sharding: jax.sharding.Sharding
+) -> TrainState:
+  """Shapes and dtypes of a state that lies on devices as `sharding` says; computes nothing."""
+  shapes = jax.eval_shape(lambda rng: create_state(model, optimizer, rng), jax.random.key(0))
+  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
+
+
 def create_state(
   model: Model, optimizer: optax.GradientTransformation, rng: jax.Array
 ) -> TrainState:

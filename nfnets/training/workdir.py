@@ -1,12 +1,16 @@
 """The folder of one run: whose it is, and what lies where in it."""
 
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from nfnets.errors import InputError
 from nfnets.training.config import Config, differences, from_json, to_json
 
 _CONFIG = 'config.json'
+_DATA = 'data.json'
 _CHECKPOINTS = 'checkpoints'
 
 
@@ -32,29 +36,45 @@ def read_config(workdir: Path) -> Config:
     raise InputError(f'{path} cannot be read: {error}') from error
 
 
-def claim(workdir: Path, config: Config, *, force: bool = False) -> None:
+def claim(workdir: Path, config: Config, data: Mapping[str, Any], *, force: bool = False) -> None:
   """Makes `workdir` the folder of the run `config`, or takes it up if it is that already.
 
   Args:
     workdir: made if it does not exist.
     config: stored there as `config.json`.
+    data: what identifies the datasets of the run, as JSON values; stored as `data.json`.
     force: take the folder over even if it belongs to another run.
 
   Raises:
     InputError: the folder belongs to another run, or is none that a run can have.
   """
-  path = workdir / _CONFIG
-  if path.exists() and not force:
-    changed = differences(read_config(workdir), config)
-    if changed:
-      raise InputError(
-        f'workdir={str(workdir)!r} belongs to another run ({"; ".join(changed)}): '
-        'choose another folder, or --force to go on with the new values'
-      )
+  changed = [] if force else _changes(workdir, config, data)
+  if changed:
+    raise InputError(
+      f'workdir={str(workdir)!r} belongs to another run ({"; ".join(changed)}): '
+      'choose another folder, or --force to go on with the new values'
+    )
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    whole = path.with_suffix('.tmp')
-    whole.write_text(to_json(config), encoding='utf-8')
-    os.replace(whole, path)
+    _write(workdir / _CONFIG, to_json(config))
+    _write(workdir / _DATA, json.dumps(data, indent=2) + '\n')
   except OSError as error:
     raise InputError(f'workdir={str(workdir)!r} cannot be written: {error}') from error
+
+
+def _changes(workdir: Path, config: Config, data: Mapping[str, Any]) -> list[str]:
+  """What tells the run in `workdir` from this one, a line each."""
+  if not (workdir / _CONFIG).exists():
+    return []
+  changed = differences(read_config(workdir), config)
+  if not changed and (workdir / _DATA).exists():
+    before = json.loads((workdir / _DATA).read_text(encoding='utf-8'))
+    changed = [f'the {name} data changed' for name in data if before.get(name) != data[name]]
+  return changed
+
+
+def _write(path: Path, text: str) -> None:
+  """Whole or not at all."""
+  whole = path.with_suffix('.tmp')
+  whole.write_text(text, encoding='utf-8')
+  os.replace(whole, path)

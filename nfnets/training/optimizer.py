@@ -1,0 +1,30 @@
+"""The optimizer of a run, made from its config."""
+
+import optax
+
+from nfnets.optim.optimizers import sgd_agc
+from nfnets.optim.schedules import warmup_cosine
+from nfnets.training.config import Config
+from nfnets.training.derived import Derived
+
+
+def make_optimizer(
+  config: Config, derived: Derived
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+  """The optimizer of a run, and the learning rate that it follows."""
+  optimizer = config.optimizer
+  schedule = warmup_cosine(
+    derived.peak_learning_rate,
+    warmup_steps=derived.warmup_steps,
+    total_steps=derived.total_steps,
+  )
+  transform = sgd_agc(
+    schedule,
+    momentum=optimizer.momentum,
+    nesterov=optimizer.nesterov,
+    weight_decay=optimizer.weight_decay,
+    clipping=optimizer.clipping,
+    clip_eps=optimizer.clip_eps,
+    clip_norm=optimizer.clip_norm,
+  )
+  return transform, schedule
