@@ -36,6 +36,9 @@ _ROW = 4096  # numbers; a leaf takes a whole number of rows
 def initialize(forward: Callable[..., Any], rng: jax.Array, *args: Any) -> tuple[_Tree, _Tree]:
   """Parameters and state of the Haiku function `forward` as called with `args`.
 
+  State that is set without having been asked for, such as the averages of `hk.BatchNorm`, is zero:
+  Haiku would compute it from the arguments.
+
   Args:
     forward: a function of modules, as `hk.transform_with_state` takes it.
     rng: a typed or raw JAX key.
@@ -68,7 +71,11 @@ def _record(forward: Callable[..., Any], args: tuple[Any, ...]) -> tuple[_Leaves
     ):
       return forward(*args)
 
-  jax.eval_shape(hk.transform_with_state(recorded).init, jax.random.key(0), *args)
+  network = hk.transform_with_state(recorded)
+  _, whole_state = jax.eval_shape(network.init, jax.random.key(0), *args)
+  for module, entries in whole_state.items():
+    for name, entry in entries.items():
+      state.setdefault((module, name), _Leaf(entry.shape, entry.dtype, jnp.zeros))
   return params, state
 
 

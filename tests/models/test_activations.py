@@ -8,7 +8,6 @@ import pytest
 from nfnets.errors import InputError
 from nfnets.models.activations import ACTIVATIONS, find_activation
 
-
 # The trapezoidal rule: for Gaussian weights it is exact but for the kinks, and those lie on nodes.
 NODES = np.linspace(-10, 10, 20_001)
 WEIGHTS = np.exp(-np.square(NODES) / 2) / np.sum(np.exp(-np.square(NODES) / 2))

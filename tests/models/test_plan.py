@@ -1,5 +1,7 @@
 """The variance bookkeeping, by hand."""
 
+import itertools
+
 import pytest
 
 from nfnets.models.plan import Place, walk
@@ -45,7 +47,7 @@ def test_places_of_nfnet_f0():
 def test_every_stage_starts_anew_with_its_first_block(name):
   found = places(name)
   assert len(found) == sum(VARIANTS[name].depths)
-  for before, place in zip(found, found[1:], strict=False):
+  for before, place in itertools.pairwise(found):
     starts_stage = [one.stage for one in found].index(before.stage) == before.index
     expected = (1 if starts_stage else before.variance) + 0.2**2
     assert place.variance == pytest.approx(expected, rel=1e-12)
