@@ -4,34 +4,20 @@ It does not depend on the number of hosts, threads or processes, nor on where th
 Nothing of it is ever saved: resuming is asking for `start_step`.
 """
 
-import dataclasses
 import itertools
-import logging
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 import grain
 import numpy as np
 from absl import flags
 
-from nfnets.data import images
-from nfnets.data.records import BadRecord, Record
+from nfnets.data import examples, images
+from nfnets.data.examples import RecordSource
 from nfnets.errors import InputError
 
 Batch = dict[str, np.ndarray]
-_Example = dict[str, np.ndarray | np.generic]
 
 _CHUNK = 32  # examples made by one thread, or sent by one worker process, at a time
-_MAX_BAD_RUN = 100
-_LOG = logging.getLogger(__name__)
-
-
-class RecordSource(Protocol):
-  """What the loader reads from: `records.Records`, or anything like it that can be pickled."""
-
-  def __len__(self) -> int: ...
-
-  def __getitem__(self, i: int, /) -> Record: ...
 
 
 class Batches(Iterator[Batch]):
@@ -109,16 +95,16 @@ def train_batches(
   _check_range('the number of records', len(records), 1)
   local = batch_size // hosts
 
-  examples = grain.MapDataset.range(len(records)).seed(seed).shuffle().repeat(None)
+  stream = grain.MapDataset.range(len(records)).seed(seed).shuffle().repeat(None)
   # Before the slice: an example's random numbers follow from its place in the whole run.
-  examples = examples.random_map(_TrainExample(records, geometry))
-  examples = examples[host::hosts][start_step * local :]
+  stream = stream.random_map(examples.TrainExample(records, geometry))
+  stream = stream[host::hosts][start_step * local :]
   positions = np.arange(host, batch_size, hosts, dtype=np.int32)
 
   def join(parts: list[Batch]) -> Batch:
-    return _concatenate(parts) | {'positions': positions}
+    return _concatenate(parts) | {'positions': positions.copy()}
 
-  return _iterate(examples, local, join, threads=threads, workers=workers)
+  return _iterate(stream, local, join, threads=threads, workers=workers)
 
 
 def eval_batches(
@@ -149,8 +135,8 @@ def eval_batches(
   """
   host, hosts = _check_shard(batch_size, shard, threads=threads, workers=0)
   padded = num_eval_batches(len(records), batch_size) * batch_size
-  examples = grain.MapDataset.range(padded).map(_EvalExample(records, geometry))
-  return _iterate(examples[host::hosts], batch_size // hosts, _concatenate, threads=threads)
+  stream = grain.MapDataset.range(padded).map(examples.EvalExample(records, geometry))
+  return _iterate(stream[host::hosts], batch_size // hosts, _concatenate, threads=threads)
 
 
 def num_eval_batches(num_examples: int, batch_size: int) -> int:
@@ -159,7 +145,7 @@ def num_eval_batches(num_examples: int, batch_size: int) -> int:
 
 
 def _iterate(
-  examples: grain.MapDataset,
+  stream: grain.MapDataset,
   local: int,
   join: Callable[[list[Batch]], Batch],
   *,
@@ -170,7 +156,7 @@ def _iterate(
   chunk = max(size for size in range(1, min(local, _CHUNK) + 1) if local % size == 0)
   parts = local // chunk
   ahead = max(2 * threads, parts)
-  chunks = examples.batch(chunk).to_iter_dataset(
+  chunks = stream.batch(chunk).to_iter_dataset(
     grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
   )
   if workers:
@@ -186,76 +172,6 @@ def _iterate(
 
 def _concatenate(parts: list[Batch]) -> Batch:
   return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-@dataclasses.dataclass(frozen=True)
-class _TrainExample(grain.transforms.RandomMap):
-  """Number of a record -> a random crop of it, or of the next one that can be read."""
-
-  records: RecordSource
-  geometry: images.TrainGeometry
-
-  def random_map(self, element: int, rng: np.random.Generator) -> _Example:
-    first = None
-    for bad in range(_MAX_BAD_RUN):
-      try:
-        record, image = _read(self.records, (element + bad) % len(self.records))
-      except _Unusable as error:
-        first = first or str(error)
-        continue
-      return {
-        'images': images.train_image(image, self.geometry, rng),
-        'labels': np.int32(record.label),
-        'bad_records': np.int32(bad),
-      }
-    raise InputError(f'{_MAX_BAD_RUN} records in a row cannot be read; the first: {first}')
-
-
-@dataclasses.dataclass(frozen=True)
-class _EvalExample(grain.transforms.Map):
-  """Number of a record -> the record, or zeros behind the end and for a bad one."""
-
-  records: RecordSource
-  geometry: images.EvalGeometry
-
-  def map(self, element: int) -> _Example:
-    if element >= len(self.records):
-      return self._empty(bad=0)
-    try:
-      record, image = _read(self.records, element)
-    except _Unusable:
-      return self._empty(bad=1)
-    return {
-      'images': images.eval_image(image, self.geometry),
-      'labels': np.int32(record.label),
-      'mask': np.float32(1),
-      'bad_records': np.int32(0),
-    }
-
-  def _empty(self, *, bad: int) -> _Example:
-    return {
-      'images': np.zeros((self.geometry.size, self.geometry.size, 3), np.float32),
-      'labels': np.int32(0),
-      'mask': np.float32(0),
-      'bad_records': np.int32(bad),
-    }
-
-
-class _Unusable(Exception):
-  """A record that was logged as bad."""
-
-
-def _read(records: RecordSource, i: int) -> tuple[Record, np.ndarray]:
-  try:
-    record = records[i]
-  except BadRecord as error:
-    _LOG.warning('bad record: %s', error)
-    raise _Unusable(str(error)) from error
-  try:
-    return record, images.decode(record.image)
-  except images.UnreadableImage as error:
-    _LOG.warning('bad record: %s: %s', error, record.where)
-    raise _Unusable(f'{error}: {record.where}') from error
 
 
 def _check_shard(
