@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from nfnets.errors import InputError
+from nfnets.models.activations import find_activation
 from nfnets.models.families import FAMILIES
 from nfnets.models.initialization import initialize
 from nfnets.models.residual import ResidualNet
@@ -114,6 +115,9 @@ def create_model(
   Raises:
     InputError: there is no such network or activation, or a number is out of its range.
   """
+  for argument, number, least in (('num_classes', num_classes, 0), ('in_channels', in_channels, 1)):
+    if number < least:
+      raise InputError(f'{argument}={number} must be {least} or more')
   changes = {
     'drop_rate': drop_rate,
     'stochdepth_rate': stochdepth_rate,
@@ -124,6 +128,8 @@ def create_model(
     rate = changes[argument]
     if rate is not None and not 0 <= rate < 1:
       raise InputError(f'{argument}={rate} is not a probability in [0, 1)')
+  if activation is not None:
+    find_activation(activation)
   given = {argument: value for argument, value in changes.items() if value is not None}
   variant = dataclasses.replace(find_variant(name), **given)
   return Model(name, variant, num_classes, in_channels)

@@ -1,0 +1,197 @@
+"""The zoo: every tree as released, names and options."""
+
+import inspect
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import nfnets
+from nfnets.errors import InputError
+from nfnets.models.inspection import count_cost
+from nfnets.models.variants import VARIANTS
+
+GOLDEN = pathlib.Path(__file__).parents[1] / 'golden'
+TREES = json.loads((GOLDEN / 'param_trees.json').read_text())
+TRAINED_TINY = json.loads((GOLDEN / 'train_nfnet_tiny.json').read_text())['param_norms']
+F0 = VARIANTS['nfnet_f0']
+KEY = jax.random.key(0)
+
+# Tracing takes a second for every 30 blocks: the other networks are traced by `make test-all`.
+FAST = {'nfnet_f0', 'nfnet_f1', 'nfnet_f3', 'nfnet_f6', 'nfnet_f4_plus'}
+WITHOUT_TREE = {'nfnet_tiny'}
+
+
+def each(names):
+  return [pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in names]
+
+
+def shapes(tree):
+  return {
+    module: {name: list(leaf.shape) for name, leaf in leaves.items()}
+    for module, leaves in tree.items()
+  }
+
+
+def init_shapes(model):
+  return tuple(map(shapes, jax.eval_shape(model.init, KEY)))
+
+
+def dtypes(tree):
+  return {leaf.dtype for leaf in jax.tree.leaves(tree)}
+
+
+def test_every_network_has_a_golden_tree():
+  assert set(nfnets.list_models()) - set(TREES) == WITHOUT_TREE
+
+
+@pytest.mark.parametrize('name', each(sorted(set(VARIANTS) - WITHOUT_TREE)))
+def test_the_tree_is_that_of_the_released_code(name):
+  params, state = init_shapes(nfnets.create_model(name))
+  assert params == TREES[name]['params']
+  assert state == TREES[name]['state']
+
+
+@pytest.mark.parametrize('name', each(sorted(set(VARIANTS) - WITHOUT_TREE)))
+def test_parameters_and_multiply_adds_are_those_of_the_released_code(name):
+  assert VARIANTS[name].test_size == TREES[name]['image_size']
+  cost = count_cost(nfnets.create_model(name))
+  assert cost == (TREES[name]['num_params'], TREES[name]['macs'])
+
+
+def test_the_golden_counts_are_the_published_ones():
+  # arXiv 2102.06171, Table 3: multiply-adds in 1e9, parameters in 1e6.
+  published = {
+    'nfnet_f0': (12.38, 71.5),
+    'nfnet_f1': (35.54, 132.6),
+    'nfnet_f2': (62.59, 193.8),
+    'nfnet_f3': (114.76, 254.9),
+    'nfnet_f4': (215.24, 316.1),
+    'nfnet_f5': (289.76, 377.2),
+    'nfnet_f6': (377.28, 438.4),
+  }
+  for name, (macs, parameters) in published.items():
+    assert round(TREES[name]['macs'] / 1e9, 2) == macs
+    assert round(TREES[name]['num_params'] / 1e6, 1) == parameters
+
+
+def test_the_tiny_network_has_the_leaves_of_the_released_code():
+  params, state = init_shapes(nfnets.create_model('nfnet_tiny', 10))
+  assert {f'{module}//{name}' for module in params for name in params[module]} == set(TRAINED_TINY)
+  assert state == {}
+  # Width 128 in stage 1: half of it in two groups of 32.
+  assert params['NFNet/~/stem_conv3']['w'] == [3, 3, 64, 32]
+  assert params['NFNet/~/nf_block_1/~/conv1']['w'] == [3, 3, 32, 64]
+  assert params['NFNet/~/nf_block_4/~/conv2']['w'] == [1, 1, 128, 256]
+  assert params['NFNet/~/linear']['w'] == [512, 10]
+
+
+def test_parameters_are_float32_and_start_as_they_should():
+  params, state = nfnets.create_model('nfnet_tiny').init(KEY)
+  assert dtypes(params) == {jnp.dtype('float32')}
+  assert state == {}
+  body = [name for name in params if name != 'NFNet/~/linear']
+  for name in body:
+    for leaf, value in params[name].items():
+      if leaf == 'w':
+        cut = 0.8796 if 'squeeze_excite' in name else 1  # of a truncated normal
+        scale = cut * np.prod(value.shape[:-1]) ** -0.5
+        error = 4 * (2 * value.size) ** -0.5
+        assert np.std(value) / scale == pytest.approx(1, abs=error), name
+      else:
+        np.testing.assert_array_equal(value, leaf == 'gain')
+  assert np.std(params['NFNet/~/linear']['w']) == pytest.approx(0.01, rel=0.01)
+  np.testing.assert_array_equal(params['NFNet/~/linear']['b'], 0)
+
+
+def test_a_headless_network_has_no_classifier():
+  model = nfnets.create_model('nfnet_tiny', 0)
+  full, _ = init_shapes(nfnets.create_model('nfnet_tiny'))
+  params, _ = init_shapes(model)
+  del full['NFNet/~/linear']
+  assert params == full
+  trees = jax.eval_shape(model.init, KEY)
+  images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
+  outputs, _ = jax.eval_shape(lambda *args: model.apply(*args, None, images), *trees)
+  assert {name: output.shape for name, output in outputs.items()} == {'pool': (2, 512)}
+
+
+def test_images_can_have_one_channel():
+  params, _ = init_shapes(nfnets.create_model('nfnet_tiny', in_channels=1))
+  colour, _ = init_shapes(nfnets.create_model('nfnet_tiny'))
+  assert params['NFNet/~/stem_conv0'].pop('w') == [3, 3, 1, 16]
+  colour['NFNet/~/stem_conv0'].pop('w')
+  assert params == colour
+
+
+@pytest.mark.parametrize(
+  ('option', 'value'),
+  [
+    ('drop_rate', 0.0),
+    ('stochdepth_rate', 0.1),
+    ('skip_gain', 1.0),
+    ('activation', 'silu'),
+  ],
+)
+def test_an_option_changes_the_number_it_names_and_no_other(option, value):
+  variant = nfnets.create_model('nfnet_f0', **{option: value}).variant
+  names = [field for field in vars(variant) if getattr(variant, field) != getattr(F0, field)]
+  assert names == [option]
+  assert getattr(variant, option) == value
+
+
+def test_every_option_that_defaults_to_the_variants_own_is_tried():
+  options = inspect.signature(nfnets.create_model).parameters.values()
+  assert {option.name for option in options if option.default is None} == {
+    'drop_rate',
+    'stochdepth_rate',
+    'skip_gain',
+    'activation',
+  }
+
+
+def test_without_options_the_variant_is_its_row():
+  model = nfnets.create_model('nfnet_f0')
+  assert model.variant == F0
+  assert (model.name, model.num_classes, model.in_channels) == ('nfnet_f0', 1000, 3)
+
+
+def test_the_first_skip_gain_is_the_one_asked_for():
+  params, _ = nfnets.create_model('nfnet_tiny', skip_gain=0.5).init(KEY)
+  gains = [leaves['skip_gain'] for leaves in params.values() if 'skip_gain' in leaves]
+  assert len(gains) == 5
+  np.testing.assert_array_equal(gains, 0.5)
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    ({'name': 'nfnet_f00'}, r"^model='nfnet_f00' is not known: did you mean nfnet_f0, "),
+    ({'num_classes': -1}, r'^num_classes=-1 must be 0 or more$'),
+    ({'in_channels': 0}, r'^in_channels=0 must be 1 or more$'),
+    ({'drop_rate': 1.0}, r'^drop_rate=1.0 is not a probability in \[0, 1\)$'),
+    ({'drop_rate': float('nan')}, r'^drop_rate=nan is not a probability in \[0, 1\)$'),
+    ({'stochdepth_rate': -0.1}, r'^stochdepth_rate=-0.1 is not a probability in \[0, 1\)$'),
+    ({'activation': 'swish'}, r"^activation='swish' is not known: "),
+  ],
+)
+def test_a_wrong_argument_is_named_at_once(arguments, message):
+  with pytest.raises(InputError, match=message):
+    nfnets.create_model(**{'name': 'nfnet_tiny'} | arguments)
+
+
+def test_names_are_listed_by_pattern_in_the_order_of_the_papers():
+  assert nfnets.list_models('nfnet_f?') == [f'nfnet_f{i}' for i in range(8)]
+  assert nfnets.list_models('*_plus') == [f'nfnet_f{i}_plus' for i in range(8)]
+  assert nfnets.list_models('resnext*') == []
+  assert nfnets.list_models() == list(VARIANTS)
+
+
+def test_a_model_is_a_value():
+  one, other = (nfnets.create_model('nfnet_tiny', 10) for _ in range(2))
+  assert one == other
+  assert hash(one) == hash(other)
+  assert one != nfnets.create_model('nfnet_tiny', 11)

@@ -1,0 +1,119 @@
+"""The command that shows the networks, and the README's copy of its table."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import nfnets
+from nfnets.models import tables
+from nfnets.models.inspection import Cost, Part, count_cost
+
+ROOT = pathlib.Path(__file__).parents[2]
+TREES = json.loads((ROOT / 'tests' / 'golden' / 'param_trees.json').read_text())
+
+
+def readme_table():
+  readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+  assert readme.count('<!-- models -->\n') == readme.count('<!-- /models -->\n') == 1
+  return readme.split('<!-- models -->\n')[1].split('<!-- /models -->\n')[0]
+
+
+def run(*arguments):
+  return subprocess.run(
+    [sys.executable, ROOT / 'scripts' / 'models.py', *arguments],
+    env={**os.environ, 'PYTHONPATH': str(ROOT)},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+
+
+def test_the_table_of_the_readme_is_that_of_the_program():
+  # The counts of the golden file, which tests/models/test_zoo.py holds against the networks.
+  costs = {
+    name: Cost(TREES[name]['num_params'], TREES[name]['macs'])
+    if name in TREES
+    else count_cost(nfnets.create_model(name))
+    for name in nfnets.list_models()
+  }
+  assert tables.zoo_table(costs).markdown() + '\n' == readme_table(), (
+    'README.md: put what scripts/models.py --markdown prints between the markers'
+  )
+
+
+@pytest.mark.slow
+def test_the_command_prints_the_table_of_the_readme():
+  result = run('--markdown')
+  assert (result.returncode, result.stderr) == (0, '')
+  assert result.stdout == readme_table()
+
+
+def test_the_zoo_by_pattern():
+  result = run('nfnet_tin?')
+  assert (result.returncode, result.stderr) == (0, '')
+  assert result.stdout == (
+    'model       parameters  multiply-adds  train px  test px  top-1\n'
+    'nfnet_tiny      1.49 M         0.03 B        32       48\n'
+    '\n'
+    'Multiply-adds are counted for one image of the test size. 1 network.\n'
+  )
+
+
+def test_one_network_block_by_block():
+  result = run('nfnet_tiny', '--blocks', '--size=96', '--markdown')
+  assert (result.returncode, result.stderr) == (0, '')
+  lines = result.stdout.splitlines()
+  assert lines[0] == '| output  |         shape | parameters | multiply-adds |'
+  assert lines[1] == '| ------- | ------------: | ---------: | ------------: |'
+  assert lines[2] == '| stem    |  24 x 24 x 32 |     42,192 |    64,696,320 |'
+  assert [line.split()[1] for line in lines[3:-2]] == [
+    *(f'block_{i}' for i in range(5)),
+    'pool',
+    'logits',
+  ]
+  assert lines[-1] == (
+    'nfnet_tiny: 1,492,637 parameters, 105,312,256 multiply-adds for one image of 96 px.'
+  )
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    (['nfnet_f8'], "model='nfnet_f8' is not known: did you mean nfnet_f7, nfnet_f6, nfnet_f5?"),
+    (['--blocks'], '--blocks: name the network as well: models.py nfnet_f0 --blocks'),
+  ],
+)
+def test_a_mistake_is_told_in_one_line(arguments, message):
+  result = run(*arguments)
+  assert (result.returncode, result.stdout) == (2, '')
+  assert result.stderr == f'error: {message}\n'
+
+
+def test_the_table_marks_what_was_trained_with_sam_and_leaves_out_what_is_not_published():
+  costs = {name: Cost(2_500_000, 3_000_000_000) for name in ('nfnet_f6', 'nfnet_f7')}
+  assert tables.zoo_table(costs, 64).text() == (
+    'model     parameters  multiply-adds  train px  test px  top-1\n'
+    'nfnet_f6      2.50 M         3.00 B       448      576  86.5*\n'
+    'nfnet_f7      2.50 M         3.00 B       480      608\n'
+    '\n'
+    'Multiply-adds are counted for one image of 64 px. Top-1 is the published accuracy on ImageNet'
+    ' in percent (arXiv 2102.06171, Table 3); * trained with SAM. 2 networks.'
+  )
+  without = tables.zoo_table({'nfnet_f0': costs['nfnet_f6']}).text()
+  assert without.endswith(' (arXiv 2102.06171, Table 3). 1 network.')
+
+
+def test_the_table_of_blocks_has_the_totals():
+  parts = [Part('stem', (4, 4, 8), Cost(10, 1000)), Part('pool', (8,), Cost(5, 2345))]
+  table = tables.blocks_table(nfnets.create_model('nfnet_tiny'), parts)
+  assert table.text() == (
+    'output      shape  parameters  multiply-adds\n'
+    'stem    4 x 4 x 8          10          1,000\n'
+    'pool            8           5          2,345\n'
+    '\n'
+    'nfnet_tiny: 15 parameters, 3,345 multiply-adds for one image of 48 px.'
+  )
