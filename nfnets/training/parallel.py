@@ -97,7 +97,7 @@ class PmapMapping(Mapping):
 
   def replicate(self, tree: Any) -> Any:
     """See `Mapping`."""
-    return jax.device_put(tree, self._local, may_alias=False)
+    return _place(tree, self._local)
 
   def spread(self, batch: HostBatch) -> Any:
     """See `Mapping`: [local, ...] -> [local devices, local / devices, ...]."""
@@ -143,12 +143,7 @@ class ShardMapping(Mapping):
 
   def replicate(self, tree: Any) -> Any:
     """See `Mapping`."""
-
-    def place(x: jax.typing.ArrayLike) -> jax.Array:
-      values = np.array(x)
-      return jax.make_array_from_process_local_data(self.global_sharding, values, values.shape)
-
-    return jax.tree.map(place, tree)
+    return _place(tree, self.global_sharding)
 
   def spread(self, batch: HostBatch) -> Any:
     """See `Mapping`: [local, ...] -> global arrays [global, ...]."""
@@ -172,6 +167,18 @@ def _mesh(devices: Sequence[jax.Device]) -> Mesh:
 
 def _replicated(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec())
+
+
+def _place(tree: Any, sharding: NamedSharding) -> Any:
+  """Copies of host values under a replicated sharding."""
+
+  def place(x: jax.typing.ArrayLike) -> jax.Array:
+    # A copy first: `device_put` from one device to many shares the buffer of that device, even with
+    # may_alias=False, and a buffer shared by two leaves cannot be donated.
+    values = np.array(x)
+    return jax.make_array_from_process_local_data(sharding, values, values.shape)
+
+  return jax.tree.map(place, tree)
 
 
 def _relabel(tree: Any, sharding: NamedSharding) -> Any:

@@ -38,7 +38,14 @@ def create_state(
 ) -> TrainState:
   """The state before the first step."""
   params, state = model.init(rng)
-  zero = jnp.zeros((), jnp.int32)
-  # The averages are arrays of their own: the state is donated, and no buffer may be given twice.
-  copy = jax.tree.map(jnp.copy, (params, state))
-  return TrainState(zero, params, state, optimizer.init(params), *copy, zero)
+  # Every leaf is an array of its own: the state is donated, and no buffer may be given twice.
+  ema_params, ema_state = jax.tree.map(jnp.copy, (params, state))
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params=params,
+    state=state,
+    opt_state=optimizer.init(params),
+    ema_params=ema_params,
+    ema_state=ema_state,
+    bad_steps=jnp.zeros((), jnp.int32),
+  )
