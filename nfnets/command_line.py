@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
-from nfnets.errors import InputError
+from nfnets.errors import InputError, RunError
 
+_FAILED_RUN = 1
 _BAD_INPUT = 2
 _INTERRUPTED = 130  # what shells report for Ctrl-C
 _HELP = {'help', 'helpshort', 'helpfull', 'helpxml'}
@@ -24,7 +25,8 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
 
   An `InputError`, a wrong flag, a wrong field or value of a config and a config file that is not
   there are told in one line on stderr, `error: ...`, without a traceback; the exit code is then 2.
-  Ctrl-C exits with 130.  The docstring of the script is what `--help` shows.
+  A `RunError` is told likewise, with exit code 1; Ctrl-C exits with 130.  The docstring of the
+  script is what `--help` shows.
   """
   app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _guarded(_parse, argv))
   raise AssertionError('app.run does not return')
@@ -33,9 +35,9 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
 def _guarded(function: Callable[[list[str]], Any], argv: list[str]) -> Any:
   try:
     return function(argv)
-  except InputError as error:
+  except (InputError, RunError) as error:
     print('error:', ' '.join(str(error).split()), file=sys.stderr)
-    sys.exit(_BAD_INPUT)
+    sys.exit(_BAD_INPUT if isinstance(error, InputError) else _FAILED_RUN)
   except KeyboardInterrupt:
     print('interrupted', file=sys.stderr)
     sys.exit(_INTERRUPTED)

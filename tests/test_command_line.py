@@ -54,7 +54,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from nfnets import command_line
-from nfnets.errors import InputError
+from nfnets.errors import InputError, RunError
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'The recipe.')
 WHAT = flags.DEFINE_string('what', 'go on', 'What happens.')
@@ -64,6 +64,8 @@ def main(argv):
   print(argv[1:], CONFIG.value.optimizer.momentum if CONFIG.value else None)
   if WHAT.value == 'bad input':
     raise InputError('depth=3 is wrong:\\n  it must be 4')
+  if WHAT.value == 'failed run':
+    raise RunError('it diverged\\nat step 3')
   if WHAT.value == 'interrupt':
     os.kill(os.getpid(), signal.SIGINT)
   if WHAT.value == 'bug':
@@ -175,6 +177,7 @@ def run_script(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
   [
     (['--config=configs/tiny.py', '--what=seven', 'a'], 7, "['a'] 0.9\n", ''),
     (['--what=bad input'], 2, '[] None\n', 'error: depth=3 is wrong: it must be 4\n'),
+    (['--what=failed run'], 1, '[] None\n', 'error: it diverged at step 3\n'),
     (['--config=tiny.py'], 2, '', "error: --config=tiny.py: there is no file 'tiny.py'\n"),
     (['--what=interrupt'], 128 + signal.SIGINT, '[] None\n', 'interrupted\n'),
   ],
