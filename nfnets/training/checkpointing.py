@@ -18,13 +18,20 @@ class Checkpoints:
   a killed process left half-written or half-deleted is passed over on restore, and named.
   """
 
-  def __init__(self, folder: str | os.PathLike[str], *, keep: int = 2):
-    """Makes `folder` if need be; at least two states are kept."""
+  def __init__(self, folder: str | os.PathLike[str], *, keep: int = 2, read_only: bool = False):
+    """Makes `folder` if need be; at least two states are kept.
+
+    With `read_only` nothing is made or removed, and nothing may be saved: a run may be at work there.
+    """
     # Orbax deletes what it no longer keeps in place: a kill there must not hit the only whole
     # state.
     options = ocp.CheckpointManagerOptions(
-      max_to_keep=max(2, keep), cleanup_tmp_directories=True, enable_async_checkpointing=True
+      max_to_keep=max(2, keep),
+      create=not read_only,
+      cleanup_tmp_directories=not read_only,
+      enable_async_checkpointing=True,
     )
+    self._read_only = read_only
     self._folder = os.path.abspath(folder)
     self._manager = ocp.CheckpointManager(self._folder, options=options)
 
@@ -55,8 +62,9 @@ class Checkpoints:
         failures.append((step, error))
         _LOG.warning('checkpoint %d in %s is not whole: %s', step, self._folder, _line(error))
         continue
-      for broken, _ in failures:
-        self._manager.delete(broken)  # else the run could not save this step again
+      if not self._read_only:
+        for broken, _ in failures:
+          self._manager.delete(broken)  # else the run could not save this step again
       return state
     if failures:
       step, error = failures[0]

@@ -57,7 +57,7 @@ def evaluate_run(
   records = open_records(config.data.data_dir, derived.dataset, derived.eval_split)
   mapping = make_mapping(config.mapping)
   optimizer, _ = make_optimizer(config, derived)
-  with Checkpoints(folders.checkpoint_folder(workdir), keep=config.keep_checkpoints) as checkpoints:
+  with Checkpoints(folders.checkpoint_folder(workdir), read_only=True) as checkpoints:
     state = checkpoints.restore_newest(
       abstract_state(derived.model, optimizer, mapping.global_sharding)
     )
