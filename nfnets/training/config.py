@@ -7,7 +7,8 @@ Nothing here is derived: `derived.derive` computes steps, rates and sizes after 
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from nfnets import names
 from nfnets.errors import InputError
@@ -151,13 +152,47 @@ def from_json(text: str) -> Config:
   """The config that `to_json` wrote.
 
   Raises:
-    InputError: the text is no JSON object, or has a field that a config lacks.
+    InputError: the text is no JSON object, has a field that a config lacks, or a value of a wrong
+      type.
   """
   try:
     values = json.loads(text)
   except json.JSONDecodeError as error:
     raise InputError(f'this config is no JSON: {error}') from error
-  return _fill(Config(), values)
+  config = _fill(Config(), values)
+  check_types(config)
+  return config
+
+
+def check_types(config: Any, prefix: str = '') -> None:
+  """Raises `InputError` for a field whose value is not of the type that it declares."""
+  hints = get_type_hints(type(config))
+  for field in dataclasses.fields(config):
+    value, name = getattr(config, field.name), prefix + field.name
+    types = _alternatives(hints[field.name])
+    if any(dataclasses.is_dataclass(one) and isinstance(value, one) for one in types):
+      check_types(value, f'{name}.')
+    elif not any(_fits(value, one) for one in types):
+      raise InputError(f'{name}={value!r} is not {" or ".join(map(_named, types))}')
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+  return get_args(hint) if isinstance(hint, UnionType) else (hint,)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+  if get_origin(hint) is Literal:
+    return value in get_args(hint)
+  if isinstance(value, bool):  # which Python counts among the integers
+    return hint is bool
+  return isinstance(value, (int, float) if hint is float else hint)
+
+
+def _named(hint: Any) -> str:
+  if get_origin(hint) is Literal:
+    return f'one of {", ".join(get_args(hint))}'
+  names = {str: 'text', bool: 'true or false', int: 'a whole number', float: 'a number'}
+  return 'None' if hint is NoneType else names.get(hint, hint.__name__)
 
 
 def _fill(config: Any, values: Any, prefix: str = '') -> Any:

@@ -1,22 +1,46 @@
 """What follows from a config: the network, sizes, steps and rates, computed after all overrides."""
 
 import dataclasses
+import math
 
 from nfnets.data.datasets import Dataset, find_dataset
 from nfnets.data.images import EvalGeometry, TrainGeometry
 from nfnets.errors import InputError
 from nfnets.models.zoo import Model, create_model
+from nfnets.optim.arguments import check_number
 from nfnets.optim.schedules import peak_learning_rate
-from nfnets.training.config import Config
+from nfnets.training.config import Config, check_types, flatten
 
-_POSITIVE = (
-  'batch_size',
-  'eval_batch_size',
-  'epochs',
-  'log_every',
-  'keep_checkpoints',
-  'max_bad_steps',
-)
+# What every number of a config must be; None, where a field may be that, is always right.
+_BOUNDS: dict[str, dict[str, float]] = {
+  'model.drop_rate': {'at_least': 0, 'below': 1},
+  'model.stochdepth_rate': {'at_least': 0, 'below': 1},
+  'data.train_size': {'at_least': 1},
+  'data.test_size': {'at_least': 1},
+  'data.padding': {'at_least': 0},
+  'data.min_area': {'above': 0, 'at_most': 1},
+  'data.eval_margin': {'at_least': 0},
+  'data.threads': {'at_least': 1},
+  'data.workers': {'at_least': 0},
+  'data.max_bad_records': {'at_least': 0},
+  'optimizer.learning_rate': {'above': 0},
+  'optimizer.warmup_epochs': {'at_least': 0},
+  'optimizer.momentum': {'at_least': 0, 'below': 1},
+  'optimizer.weight_decay': {'at_least': 0},
+  'optimizer.clipping': {'above': 0},
+  'optimizer.clip_eps': {'above': 0},
+  'optimizer.ema_decay': {'at_least': 0, 'below': 1},
+  'batch_size': {'at_least': 1},
+  'eval_batch_size': {'at_least': 1},
+  'epochs': {'above': 0},
+  'label_smoothing': {'at_least': 0, 'below': 1},
+  'seed': {'at_least': 0, 'at_most': 2**32 - 1},
+  'log_every': {'at_least': 1},
+  'eval_every': {'at_least': 1},
+  'checkpoint_every': {'at_least': 1},
+  'keep_checkpoints': {'at_least': 1},
+  'max_bad_steps': {'at_least': 1},
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +64,8 @@ class Derived:
 def derive(config: Config, num_examples: int) -> Derived:
   """Everything that follows from `config` and the number of training examples.
 
+  The last, incomplete step of the last epoch is taken as well.
+
   Raises:
     InputError: a field is out of its range, or names something that does not exist.
   """
@@ -47,13 +73,6 @@ def derive(config: Config, num_examples: int) -> Derived:
   model, dataset = make_model(config), find_dataset(config.data.dataset)
   data, variant = config.data, model.variant
   steps_per_epoch = num_examples / config.batch_size
-  total_steps = max(1, round(config.epochs * steps_per_epoch))
-  warmup_steps = config.optimizer.warmup_epochs * steps_per_epoch
-  if warmup_steps > total_steps:
-    raise InputError(
-      f'optimizer.warmup_epochs={config.optimizer.warmup_epochs} is more than '
-      f'epochs={config.epochs}'
-    )
   every_epoch = max(1, round(steps_per_epoch))
   return Derived(
     model=model,
@@ -68,8 +87,8 @@ def derive(config: Config, num_examples: int) -> Derived:
     ),
     eval_geometry=EvalGeometry(size=data.test_size or variant.test_size, margin=data.eval_margin),
     steps_per_epoch=steps_per_epoch,
-    total_steps=total_steps,
-    warmup_steps=warmup_steps,
+    total_steps=math.ceil(config.epochs * num_examples / config.batch_size),
+    warmup_steps=config.optimizer.warmup_epochs * steps_per_epoch,
     peak_learning_rate=peak_learning_rate(config.optimizer.learning_rate, config.batch_size),
     eval_every=config.eval_every or every_epoch,
     checkpoint_every=config.checkpoint_every or every_epoch,
@@ -89,22 +108,14 @@ def make_model(config: Config) -> Model:
 
 
 def _check(config: Config) -> None:
-  for field in _POSITIVE:
-    if getattr(config, field) <= 0:
-      raise InputError(f'{field}={getattr(config, field)} must be positive')
-  for field, value in (
-    ('eval_every', config.eval_every),
-    ('checkpoint_every', config.checkpoint_every),
-    ('data.train_size', config.data.train_size),
-    ('data.test_size', config.data.test_size),
-  ):
-    if value is not None and value <= 0:
-      raise InputError(f'{field}={value} must be positive, or None for the usual value')
-  if not 0 <= config.label_smoothing < 1:
-    raise InputError(f'label_smoothing={config.label_smoothing} is not in [0, 1)')
-  for field, allowed in (
-    ('precision', ('float32', 'bfloat16')),
-    ('mapping', ('pmap', 'shard_map')),
-  ):
-    if getattr(config, field) not in allowed:
-      raise InputError(f'{field}={getattr(config, field)!r} is not one of {", ".join(allowed)}')
+  """Everything that a number of its own can be wrong in, told before anything is made."""
+  check_types(config)
+  values = flatten(config)
+  for field, bounds in _BOUNDS.items():
+    if values[field] is not None:
+      check_number(field, values[field], **bounds)
+  if config.optimizer.warmup_epochs >= config.epochs:
+    raise InputError(
+      f'optimizer.warmup_epochs={config.optimizer.warmup_epochs} is not less than '
+      f'epochs={config.epochs}'
+    )
