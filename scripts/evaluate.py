@@ -8,6 +8,7 @@ Examples:
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 from absl import flags
@@ -30,6 +31,8 @@ def main(argv: list[str]) -> None:
   """Evaluates."""
   if argv[1:]:
     raise InputError(f'{argv[1]!r} is no flag; --help shows an example')
+  if JSON.value:
+    _check_writable(Path(JSON.value))  # before the work, not after it
   result = evaluate_run(
     Path(WORKDIR.value),
     averaged=not RAW.value,
@@ -46,6 +49,13 @@ def main(argv: list[str]) -> None:
     f'top-5 {scores.top5:.2%}, loss {scores.loss:.4f}, unreadable {scores.unreadable}'
     + (f'; written to {JSON.value}' if JSON.value else '')
   )
+
+
+def _check_writable(path: Path) -> None:
+  if path.is_dir():
+    raise InputError(f'--json={path} is a folder; name a file')
+  if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+    raise InputError(f'--json={path}: {path.parent} is not a folder that can be written to')
 
 
 def _write(path: Path, result: dict[str, object]) -> None:

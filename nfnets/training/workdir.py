@@ -64,13 +64,21 @@ def claim(workdir: Path, config: Config, data: Mapping[str, Any], *, force: bool
 
 def _changes(workdir: Path, config: Config, data: Mapping[str, Any]) -> list[str]:
   """What tells the run in `workdir` from this one, a line each."""
-  if not (workdir / _CONFIG).exists():
+  if not os.path.exists(workdir / _CONFIG):
     return []
   changed = differences(read_config(workdir), config)
-  if not changed and (workdir / _DATA).exists():
-    before = json.loads((workdir / _DATA).read_text(encoding='utf-8'))
+  if not changed and os.path.exists(workdir / _DATA):
+    before = _read_data(workdir / _DATA)
     changed = [f'the {name} data changed' for name in data if before.get(name) != data[name]]
   return changed
+
+
+def _read_data(path: Path) -> dict[str, Any]:
+  try:
+    data = json.loads(path.read_text(encoding='utf-8'))
+  except (OSError, ValueError) as error:
+    raise InputError(f'{path} cannot be read: {error}') from error
+  return data if isinstance(data, dict) else {}
 
 
 def _write(path: Path, text: str) -> None:
