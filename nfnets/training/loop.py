@@ -170,7 +170,8 @@ class _Run:
     if self._bad_records > self._config.data.max_bad_records:
       raise RunError(
         f'{self._bad_records} records could not be read by step {self.step}, more than '
-        f'data.max_bad_records={self._config.data.max_bad_records}: the log names their files'
+        f'data.max_bad_records={self._config.data.max_bad_records}; {self._last_saved()}: '
+        'the log names their files'
       )
     return self._mapping.spread(batch), time.monotonic() - start
 
@@ -178,12 +179,15 @@ class _Run:
     """Waits for a step; stops a run that diverged."""
     if metrics is None or int(metrics['bad_steps']) < self._config.max_bad_steps:
       return
-    saved = self._checkpoints.steps()
     raise RunError(
       f'loss or gradients were not finite in {self._config.max_bad_steps} steps in a row, up to '
-      f'step {self.step}; the last good checkpoint is that of step {saved[-1] if saved else 0}: '
+      f'step {self.step}; {self._last_saved()}: '
       'try a lower optimizer.learning_rate or optimizer.clipping'
     )
+
+  def _last_saved(self) -> str:
+    saved = self._checkpoints.steps()
+    return f'the last checkpoint is that of step {saved[-1]}' if saved else 'nothing was saved yet'
 
   def _log(self, report: Report) -> None:
     line = self._meter.read()
