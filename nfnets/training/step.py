@@ -68,14 +68,14 @@ def make_train_step(
       ema_state=update_ema(old.ema_state, state, old.step, decay),
       bad_steps=jnp.zeros_like(old.bad_steps),
     )
-    gradient_norm = optax.global_norm(gradients)
+    gradient_norm = optax.tree.norm(gradients)
     new = _keep_if_finite(jnp.isfinite(loss) & jnp.isfinite(gradient_norm), new, old)
     metrics = {
       'loss': loss,
       'accuracy': accuracy,
       'learning_rate': jnp.asarray(schedule(old.step), jnp.float32),
       'gradient_norm': gradient_norm,
-      'parameter_norm': optax.global_norm(new.params),
+      'parameter_norm': optax.tree.norm(new.params),
       'bad_steps': new.bad_steps,
     }
     clipped = read_clipped_fraction(opt_state)

@@ -1,0 +1,22 @@
+"""A network for tests that is compiled in seconds: two stages, three blocks, every kind of layer."""
+
+import dataclasses
+
+from nfnets.models.variants import Variant
+from nfnets.models.zoo import Model
+
+VARIANT = Variant(
+  family='nfnet',
+  depths=(1, 2),
+  widths=(32, 64),
+  strides=(1, 2),
+  group_width=16,
+  train_size=16,
+  test_size=16,
+)
+
+
+def micro_model(num_classes: int = 10, *, drop_rate: float = 0.0) -> Model:
+  """The network, with `drop_rate` for dropout and stochastic depth."""
+  variant = dataclasses.replace(VARIANT, drop_rate=drop_rate, stochdepth_rate=drop_rate)
+  return Model('nfnet_micro', variant, num_classes)

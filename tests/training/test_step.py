@@ -1,0 +1,249 @@
+"""One training step: against the reference, over devices and mappings, and when numbers fail."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from golden.golden_values import fill
+from micro import micro_model
+
+from nfnets import create_model
+from nfnets.data.datasets import Dataset
+from nfnets.optim import adaptive_grad_clip, sgd_agc, warmup_cosine
+from nfnets.training.config import Config, OptimizerConfig
+from nfnets.training.parallel import make_mapping
+from nfnets.training.state import TrainState, create_state
+from nfnets.training.step import make_train_step
+
+GOLDEN = json.loads((Path(__file__).parents[1] / 'golden/train_nfnet_tiny.json').read_text())
+
+# Leaves what the tests feed as it is.
+DATASET = Dataset(
+  name='raw',
+  tfds_name='raw',
+  train_split='train',
+  eval_split='test',
+  num_classes=10,
+  mean=(0.0, 0.0, 0.0),
+  std=(1.0, 1.0, 1.0),
+)
+CONFIG = Config(
+  optimizer=OptimizerConfig(weight_decay=0.02, clipping=0.01),
+  precision='float32',
+  label_smoothing=0.1,
+)
+SCHEDULE = warmup_cosine(0.2, warmup_steps=2, total_steps=10)
+OPTIMIZER = sgd_agc(SCHEDULE, weight_decay=0.02, clipping=0.01, clip_eps=1e-3)
+
+
+def tiny():
+  return create_model('nfnet_tiny', 10, drop_rate=0.0, stochdepth_rate=0.0)
+
+
+def mapped_step(model, how='pmap', devices=1):
+  mapping = make_mapping(how, jax.devices()[:devices])
+  step = make_train_step(model, OPTIMIZER, SCHEDULE, DATASET, CONFIG)
+  return mapping, mapping.train_step(step)
+
+
+def golden_batches() -> list[dict[str, np.ndarray]]:
+  rng = np.random.default_rng(GOLDEN['seed'])
+  shape, steps = GOLDEN['shape'], GOLDEN['steps']
+  images = [rng.standard_normal(shape, dtype=np.float32) for _ in range(steps)]
+  labels = [rng.integers(0, GOLDEN['num_classes'], shape[0]) for _ in range(steps)]
+  positions = np.arange(shape[0], dtype=np.int32)
+  return [
+    {'images': x, 'labels': y.astype(np.int32), 'positions': positions}
+    for x, y in zip(images, labels, strict=True)
+  ]
+
+
+def golden_state(model) -> TrainState:
+  shapes, _ = jax.eval_shape(model.init, jax.random.key(0))
+  params = fill({m: {n: x.shape for n, x in leaves.items()} for m, leaves in shapes.items()})
+  zero = np.zeros((), np.int32)
+  return TrainState(zero, params, {}, OPTIMIZER.init(params), params, {}, zero)
+
+
+def by_leaf(tree, measure) -> dict[str, float]:
+  return {
+    f'{m}//{n}': float(measure(np.asarray(x, np.float64)))
+    for m, leaves in tree.items()
+    for n, x in leaves.items()
+  }
+
+
+def assert_same_numbers(got: dict[str, float], want: dict[str, float], **tolerance) -> None:
+  assert got.keys() == want.keys()
+  for name, value in want.items():
+    np.testing.assert_allclose(got[name], value, err_msg=name, **tolerance)
+
+
+def assert_trees_equal(a, b) -> None:
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.fixture(scope='module')
+def golden_run():
+  """State and metrics after each of the reference's six steps."""
+  model = tiny()
+  mapping, step = mapped_step(model)
+  state = mapping.replicate(golden_state(model))
+  history = []
+  for batch in golden_batches():
+    state, metrics = step(state, mapping.spread(batch))
+    history.append(jax.device_get(metrics))
+  return jax.device_get(state), history
+
+
+def test_losses_and_rates_equal_the_reference(golden_run) -> None:
+  _, history = golden_run
+  np.testing.assert_allclose([m['loss'] for m in history], GOLDEN['losses'], rtol=1e-3)
+  np.testing.assert_allclose(
+    [m['learning_rate'] for m in history], GOLDEN['learning_rates'], rtol=1e-6
+  )
+
+
+def test_parameters_and_averages_equal_the_reference(golden_run) -> None:
+  state, _ = golden_run
+  assert_same_numbers(by_leaf(state.params, np.linalg.norm), GOLDEN['param_norms'], rtol=1e-3)
+  assert_same_numbers(by_leaf(state.ema_params, np.linalg.norm), GOLDEN['ema_norms'], rtol=1e-3)
+  # A sum of mixed signs can be near zero: an error of 1e-5 of the norm is allowed beside.
+  for name, value in by_leaf(state.params, np.sum).items():
+    atol = 1e-5 * GOLDEN['param_norms'][name]
+    np.testing.assert_allclose(
+      value, GOLDEN['param_sums'][name], rtol=1e-3, atol=atol, err_msg=name
+    )
+
+
+def test_gradients_before_and_after_clipping_equal_the_reference(golden_run) -> None:
+  _, history = golden_run
+  norms = list(GOLDEN['grad_norms'].values())
+  np.testing.assert_allclose(history[0]['gradient_norm'], np.linalg.norm(norms), rtol=1e-3)
+
+  model, batch = tiny(), golden_batches()[0]
+  params = golden_state(model).params
+
+  def loss(params):
+    outputs, _ = model.apply(params, {}, None, batch['images'])
+    targets = optax.smooth_labels(jax.nn.one_hot(batch['labels'], 10), 0.1)
+    return optax.softmax_cross_entropy(outputs['logits'], targets).mean()
+
+  gradients = jax.jit(jax.grad(loss))(params)
+  assert_same_numbers(by_leaf(gradients, np.linalg.norm), GOLDEN['grad_norms'], rtol=1e-3)
+  clip = adaptive_grad_clip(0.01, eps=1e-3)
+  clipped, _ = clip.update(gradients, clip.init(params), params)
+  assert_same_numbers(by_leaf(clipped, np.linalg.norm), GOLDEN['agc_norms'], rtol=1e-3)
+
+
+def micro_batches() -> list[dict[str, np.ndarray]]:
+  return [batch | {'images': batch['images'][:, ::2, ::2]} for batch in golden_batches()]
+
+
+@pytest.fixture(scope='module')
+def spread_runs():
+  """Four steps with dropout and stochastic depth, on each number of devices and both mappings."""
+  model = micro_model(drop_rate=0.5)
+  runs = {}
+  for how, devices in [('pmap', 1), ('pmap', 2), ('pmap', 4), ('shard_map', 1), ('shard_map', 4)]:
+    mapping, step = mapped_step(model, how, devices)
+    state = mapping.replicate(golden_state(model))
+    losses = []
+    for batch in micro_batches()[:4]:
+      state, metrics = step(state, mapping.spread(batch))
+      losses.append(float(metrics['loss']))
+    runs[how, devices] = losses, jax.device_get(state)
+  return runs
+
+
+@pytest.mark.parametrize(
+  'other', [('pmap', 2), ('pmap', 4), ('shard_map', 1), ('shard_map', 4)], ids=str
+)
+def test_devices_and_mappings_agree(spread_runs, other) -> None:
+  losses, state = spread_runs['pmap', 1]
+  other_losses, other_state = spread_runs[other]
+  np.testing.assert_allclose(other_losses, losses, atol=1e-5)
+  # A gradient multiplied by the number of devices would show here first.
+  norms = by_leaf(state.params, np.linalg.norm)
+  assert_same_numbers(by_leaf(other_state.params, np.linalg.norm), norms, rtol=1e-4, atol=1e-6)
+
+
+@pytest.fixture(scope='module')
+def micro_step():
+  """A step on four devices, with dropout and stochastic depth."""
+  model = micro_model(drop_rate=0.5)
+  mapping, step = mapped_step(model, 'pmap', 4)
+  return mapping, step, lambda: mapping.replicate(golden_state(model))
+
+
+def test_randomness_follows_seed_step_and_position(micro_step) -> None:
+  """The same step twice is bitwise the same; other positions in the batch drop other units."""
+  mapping, step, start = micro_step
+  batch = micro_batches()[0]
+  first, metrics = step(start(), mapping.spread(batch))
+  again, _ = step(start(), mapping.spread(batch))
+  assert_trees_equal(jax.device_get(first), jax.device_get(again))
+  moved = batch | {'positions': batch['positions'] + 100}
+  _, other = step(start(), mapping.spread(moved))
+  assert abs(float(other['loss']) - float(metrics['loss'])) > 1e-4
+
+
+def test_a_step_that_is_not_finite_changes_nothing(micro_step) -> None:
+  mapping, step, start = micro_step
+  batches = micro_batches()
+  state, _ = step(start(), mapping.spread(batches[0]))
+  before = jax.device_get(state)
+  broken = batches[1] | {'images': batches[1]['images'].copy()}
+  broken['images'][3, 5, 5, 0] = np.nan
+  for count in (1, 2):
+    state, metrics = step(state, mapping.spread(broken))
+    after = jax.device_get(state)
+    assert not np.isfinite(metrics['loss'])
+    assert (int(after.step), int(after.bad_steps)) == (1 + count, count)
+    assert_trees_equal(after._replace(step=before.step, bad_steps=before.bad_steps), before)
+  state, _ = step(state, mapping.spread(batches[1]))
+  assert int(state.bad_steps) == 0
+  params = jax.device_get(state.params)
+  moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), params, before.params)
+  assert all(jax.tree.leaves(moved))
+
+
+def test_donation_frees_the_old_state(micro_step) -> None:
+  mapping, step, start = micro_step
+  old = start()
+  step(old, mapping.spread(micro_batches()[0]))
+  assert all(x.is_deleted() for x in jax.tree.leaves(old.params))
+
+
+def test_bfloat16_computes_near_float32_and_keeps_float32_state() -> None:
+  model, losses = micro_model(), {}
+  for precision in ('float32', 'bfloat16'):
+    config = Config(optimizer=CONFIG.optimizer, precision=precision, label_smoothing=0.1)
+    mapping = make_mapping('pmap', jax.devices()[:1])
+    step = mapping.train_step(make_train_step(model, OPTIMIZER, SCHEDULE, DATASET, config))
+    start = mapping.replicate(golden_state(model))
+    state, metrics = step(start, mapping.spread(micro_batches()[0]))
+    losses[precision] = float(metrics['loss'])
+    floats = [x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)]
+    assert {x.dtype for x in floats} == {jnp.dtype('float32')}
+  assert 0 < abs(losses['bfloat16'] - losses['float32']) < 0.02
+
+
+def test_a_fresh_state_trains() -> None:
+  """From `model.init`, whose skip gains are zero, 30 steps on eight images lower the loss."""
+  model, batch = micro_model(), micro_batches()[0]
+  schedule = warmup_cosine(0.1, warmup_steps=2, total_steps=40)
+  optimizer = sgd_agc(schedule, clipping=0.16)
+  mapping = make_mapping('pmap', jax.devices()[:1])
+  step = mapping.train_step(make_train_step(model, optimizer, schedule, DATASET, CONFIG))
+  state = mapping.replicate(create_state(model, optimizer, jax.random.key(0)))
+  losses = []
+  for _ in range(30):
+    state, metrics = step(state, mapping.spread(batch))
+    losses.append(float(metrics['loss']))
+  assert losses[0] == pytest.approx(np.log(10), abs=0.05)
+  assert losses[-1] < 1.5
