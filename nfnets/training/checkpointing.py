@@ -21,7 +21,7 @@ class Checkpoints:
   def __init__(self, folder: str | os.PathLike[str], *, keep: int = 2, read_only: bool = False):
     """Makes `folder` if need be; at least two states are kept.
 
-    With `read_only` nothing is made or removed, and nothing may be saved: a run may be at work there.
+    With `read_only` nothing is made or removed, nothing may be saved: a run may be at work.
     """
     # Orbax deletes what it no longer keeps in place: a kill there must not hit the only whole
     # state.
