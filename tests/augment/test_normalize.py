@@ -1,0 +1,33 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nfnets.augment.normalize import normalize
+
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.float32])
+def test_each_channel_has_its_own_mean_and_deviation(dtype):
+  pixels = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 3)).astype(dtype)
+  expected = (pixels.astype(np.float64) - MEAN) / STD
+  got = normalize(jnp.asarray(pixels), MEAN, STD, 'float32')
+  assert got.dtype == jnp.float32
+  np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_unclamped_pixels_keep_what_lies_outside_the_range():
+  # Bicubic evaluation images overshoot; as bytes they would wrap or clip.
+  pixels = jnp.array([[[[-12.5, 270.25, 300.0]]]])
+  assert jnp.array_equal(
+    normalize(pixels, (0.0,) * 3, (2.0,) * 3, 'float32'), [[[[-6.25, 135.125, 150.0]]]]
+  )
+
+
+def test_bfloat16_is_rounded_once_at_the_end():
+  pixels = jnp.arange(256, dtype=jnp.uint8).reshape(1, 16, 16, 1)
+  exact = normalize(pixels, (127.3,), (0.7,), 'float32')
+  rounded = jax.jit(lambda x: normalize(x, (127.3,), (0.7,), jnp.bfloat16))(pixels)
+  assert rounded.dtype == jnp.bfloat16
+  np.testing.assert_array_equal(rounded, exact.astype(jnp.bfloat16))
