@@ -32,7 +32,7 @@ class Meter:
   def read(self) -> dict[str, float]:
     """The line for the steps since the last `read`; begins a new one."""
     rows = jax.device_get(self._gathered)
-    seconds = time.monotonic() - self._since
+    seconds = max(time.monotonic() - self._since, 1e-9)  # a coarse clock may stand still
     line = {name: _summary(name, [row[name] for row in rows]) for name in rows[-1]}
     line['images_per_second'] = self._timed * self._batch_size / seconds
     line['step_seconds'] = seconds / max(1, self._timed)
