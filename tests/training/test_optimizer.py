@@ -1,0 +1,83 @@
+import dataclasses
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from nfnets.optim import read_clipped_fraction, sgd_agc
+from nfnets.training.config import Config, OptimizerConfig
+from nfnets.training.derived import derive
+from nfnets.training.optimizer import make_optimizer
+
+RNG = np.random.default_rng(0)
+PARAMS = {
+  'net/~/conv': {
+    'w': np.float32(RNG.standard_normal((3, 3, 2, 4))),
+    'gain': np.ones(4, np.float32),
+  },
+  'net/~/linear': {'w': np.float32(1e-3 * RNG.standard_normal((4, 3)))},
+  'net/~/block': {'skip_gain': np.float32(0)},
+}
+GRADIENTS = jax.tree.map(lambda p: np.float32(RNG.standard_normal(np.shape(p))), PARAMS)
+
+# Every field that reaches the transform: (field of the config, argument of sgd_agc, value).
+FIELDS = [
+  ('momentum', 'momentum', 0.5),
+  ('nesterov', 'nesterov', False),
+  ('weight_decay', 'weight_decay', 0.3),
+  ('clipping', 'clipping', 0.5),
+  ('clipping', 'clipping', None),
+  ('clip_eps', 'clip_eps', 0.7),
+  ('clip_norm', 'clip_norm', 'layer'),
+]
+ELSEWHERE = {'learning_rate', 'warmup_epochs', 'ema_decay'}
+
+
+def third_update(transform):
+  """Parameters' change in the third step: the first has rate 0 and no momentum yet."""
+  state = transform.init(PARAMS)
+  for _ in range(3):
+    updates, state = transform.update(GRADIENTS, state, PARAMS)
+  return updates
+
+
+def configured(**fields):
+  config = Config(
+    batch_size=64,
+    epochs=4,
+    optimizer=OptimizerConfig(**{'learning_rate': 0.4, 'warmup_epochs': 1} | fields),
+  )
+  return make_optimizer(config, derive(config, num_examples=256))  # 4 steps an epoch
+
+
+def test_every_field_is_covered():
+  fields = {field.name for field in dataclasses.fields(OptimizerConfig)}
+  assert {field for field, _, _ in FIELDS} | ELSEWHERE == fields
+
+
+@pytest.mark.parametrize(('field', 'argument', 'value'), FIELDS)
+def test_a_field_reaches_the_optimizer(field: str, argument: str, value: object):
+  transform, schedule = configured(**{field: value})
+  got = third_update(transform)
+  want = third_update(sgd_agc(schedule, **{argument: value}))
+  jax.tree.map(np.testing.assert_array_equal, got, want)
+  by_default = third_update(configured()[0])
+  same = jax.tree.map(np.array_equal, got, by_default)
+  assert not all(jax.tree.leaves(same))
+
+
+def test_the_rate_rises_over_the_warmup_and_falls_to_zero():
+  _, schedule = configured()
+  rates = [float(schedule(step)) for step in range(17)]
+  assert rates[:5] == pytest.approx([0, 0.025, 0.05, 0.075, 0.1])  # 0.4 for 256, here 64
+  assert rates[10] == pytest.approx(0.05)
+  assert rates[16] == pytest.approx(0, abs=1e-8)
+  assert all(a > b for a, b in itertools.pairwise(rates[4:]))
+
+
+def test_the_share_of_clipped_units_can_be_read_unless_agc_is_off():
+  with_agc, without = configured()[0], configured(clipping=None)[0]
+  _, state = with_agc.update(GRADIENTS, with_agc.init(PARAMS), PARAMS)
+  assert read_clipped_fraction(state) == 1
+  assert read_clipped_fraction(without.init(PARAMS)) is None

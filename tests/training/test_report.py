@@ -1,0 +1,127 @@
+import contextlib
+import json
+import struct
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tensorboardX.proto.event_pb2 import Event
+
+from nfnets.training import report as module
+from nfnets.training.evaluation import Scores
+from nfnets.training.report import CURVES, METRICS, Report, read_metrics
+
+TRAIN = {'loss': 2.5, 'accuracy': 0.25, 'images_per_second': 123.4}
+RAW = Scores(accuracy=0.5, top5=0.75, loss=1.5, examples=360, unreadable=1)
+EMA = Scores(accuracy=0.625, top5=0.875, loss=1.25, examples=360, unreadable=1)
+
+
+def events(workdir: Path) -> Iterator[tuple[str, int, float]]:
+  """(tag, step, value) of every scalar in TensorBoard's files, which are TFRecords."""
+  for file in sorted((workdir / 'tensorboard').iterdir()):
+    data = file.read_bytes()
+    while data:
+      (length,) = struct.unpack('<Q', data[:8])
+      event = Event.FromString(data[12 : 12 + length])
+      yield from ((v.tag, event.step, v.simple_value) for v in event.summary.value)
+      data = data[16 + length :]
+
+
+def steps(workdir: Path) -> list[float | str]:
+  return [line['step'] for line in read_metrics(workdir / METRICS)]
+
+
+def write_lines(workdir: Path, numbers: list[int], end: str = '') -> None:
+  lines = [json.dumps({'step': number, 'kind': 'train', 'loss': 1.0}) for number in numbers]
+  (workdir / METRICS).write_text(''.join(line + '\n' for line in lines) + end)
+
+
+def test_what_is_written_can_be_read_back(tmp_path: Path):
+  with Report(tmp_path, start_step=0, total_steps=10) as report:
+    report.write(5, 'train', TRAIN)
+    report.tell_eval(10, RAW, EMA)
+    assert len(read_metrics(tmp_path / METRICS)) == 2  # at once, not at the end
+  first, second = read_metrics(tmp_path / METRICS)
+  assert first == {'step': 5, 'kind': 'train'} | TRAIN
+  assert second == {
+    'step': 10, 'kind': 'eval',
+    'accuracy': 0.5, 'top5': 0.75, 'loss': 1.5, 'examples': 360, 'unreadable': 1,
+    'ema_accuracy': 0.625, 'ema_top5': 0.875, 'ema_loss': 1.25, 'ema_examples': 360,
+    'ema_unreadable': 1,
+  }  # fmt: skip
+
+
+def test_tensorboard_is_given_the_same_numbers(tmp_path: Path):
+  with Report(tmp_path, start_step=0, total_steps=10) as report:
+    report.write(5, 'train', TRAIN)
+    report.tell_eval(10, RAW, EMA)
+  scalars = {(tag, step): value for tag, step, value in events(tmp_path)}
+  assert scalars['train/loss', 5] == 2.5
+  assert scalars['eval/accuracy', 10] == 0.5
+  assert scalars['eval/ema_accuracy', 10] == 0.625
+  assert len(scalars) == 3 + 10
+
+
+def test_the_lines_behind_the_step_taken_up_are_dropped(tmp_path: Path):
+  write_lines(tmp_path, [10, 20, 20, 30, 40])
+  with Report(tmp_path, start_step=20, total_steps=50) as report:
+    assert steps(tmp_path) == [10, 20, 20]
+    report.write(30, 'train', TRAIN)
+  assert steps(tmp_path) == [10, 20, 20, 30]
+
+
+@pytest.mark.parametrize('end', ['{"step": 30, "ki', '{"step": 30, "kind": "train"}', '{', ''])
+def test_a_last_line_that_was_cut_off_is_left_out(tmp_path: Path, end: str):
+  write_lines(tmp_path, [10, 20], end)
+  assert steps(tmp_path) == [10, 20]
+  with Report(tmp_path, start_step=20, total_steps=50) as report:
+    report.write(30, 'train', TRAIN)
+  assert steps(tmp_path) == [10, 20, 30]
+
+
+def test_there_are_no_metrics_before_the_first(tmp_path: Path):
+  assert read_metrics(tmp_path / METRICS) == []
+  with Report(tmp_path, start_step=0, total_steps=10):
+    assert read_metrics(tmp_path / METRICS) == []
+  assert not (tmp_path / CURVES).exists()
+
+
+def test_the_curves_are_drawn_even_when_the_run_fails(tmp_path: Path):
+  with contextlib.suppress(KeyError), Report(tmp_path, start_step=0, total_steps=9) as report:
+    report.write(5, 'train', TRAIN)
+    raise KeyError
+  with Image.open(tmp_path / CURVES) as picture:
+    assert picture.format == 'PNG'
+
+
+def test_the_progress_line(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+  now = 50.0
+  monkeypatch.setattr(module, 'time', types.SimpleNamespace(monotonic=lambda: now))
+  with Report(tmp_path, start_step=100, total_steps=400) as report:
+    now += 33  # compilation, which the time left must not count
+    report.tell_first_step({})
+    now += 20
+    report.tell_train(111, TRAIN)
+    report.tell_eval(111, RAW, EMA)
+  assert capsys.readouterr().out.splitlines() == [
+    'the first step took 33 s, most of it compilation',
+    'step 111/400   27.8%  loss 2.5000  accuracy 0.250  123 images/s  ETA 0:09:38',
+    'evaluation at step 111: accuracy 50.00%, averaged parameters 62.50% of 360 images',
+  ]
+
+
+def test_at_the_first_step_nothing_is_known_of_the_time_left(
+  tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+  with Report(tmp_path, start_step=0, total_steps=1) as report:
+    report.tell_first_step({})
+    report.tell_train(1, TRAIN)
+  assert (
+    capsys.readouterr()
+    .out.splitlines()[-1]
+    .endswith('100.0%  loss 2.5000  accuracy 0.250  123 images/s  ETA 0:00:00')
+  )
