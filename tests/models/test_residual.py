@@ -267,7 +267,7 @@ def test_variances_at_initialization_follow_the_plan():
   places = list(plan.walk(64, widths=(128, 192), depths=(2, 3), strides=(1, 1), alpha=1.0))
   predicted = [place.variance for place in places[1:]] + [places[-1].variance + 1]
   assert predicted == [2, 3, 2, 3, 4]
-  # Sampled over 128 or 192 channels; the gates of Squeeze-Excite are 1 on average and vary a little.
+  # Sampled over 128 or 192 channels; the gates of Squeeze-Excite are 1 only on average.
   np.testing.assert_allclose(variances, predicted, rtol=0.08)
 
 
