@@ -6,6 +6,7 @@ import jax
 from nfnets.errors import InputError
 from nfnets.models import layers
 from nfnets.models.activations import find_activation
+from nfnets.models.initializers import Constant
 from nfnets.models.plan import Place
 from nfnets.models.variants import Variant
 
@@ -54,5 +55,5 @@ class NFBlock(hk.Module):
     for conv in (self.conv1, self.conv1b, self.conv2):
       y = conv(self.activation(y))
     y = layers.stochastic_depth(self.squeeze_excite(y), self.drop_rate, mode)
-    gain = hk.get_parameter('skip_gain', (), init=hk.initializers.Constant(self.initial_gain))
+    gain = hk.get_parameter('skip_gain', (), init=Constant(self.initial_gain))
     return shortcut + y * (self.alpha * gain.astype(y.dtype))

@@ -15,9 +15,10 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.extend.random import threefry_2x32
 
-from nfnets.models.initializers import Normal
+from nfnets.models.initializers import Constant, Normal
 
 
 class _Leaf(NamedTuple):
@@ -28,7 +29,7 @@ class _Leaf(NamedTuple):
 
 _Path = tuple[str, str]
 _Leaves = dict[_Path, _Leaf]
-_Tree = dict[str, dict[str, jax.Array]]
+_Tree = hk.MutableParams
 
 _ROW = 4096  # numbers; a leaf takes a whole number of rows
 
@@ -75,14 +76,16 @@ def _record(forward: Callable[..., Any], args: tuple[Any, ...]) -> tuple[_Leaves
   _, whole_state = jax.eval_shape(network.init, jax.random.key(0), *args)
   for module, entries in whole_state.items():
     for name, entry in entries.items():
-      state.setdefault((module, name), _Leaf(entry.shape, entry.dtype, jnp.zeros))
+      state.setdefault((module, name), _Leaf(entry.shape, entry.dtype, Constant(0)))
   return params, state
 
 
 def _values(leaves: _Leaves, rng: jax.Array) -> _Tree:
+  constant = {path: leaf for path, leaf in leaves.items() if isinstance(leaf.init, Constant)}
   normal = {path: leaf for path, leaf in leaves.items() if isinstance(leaf.init, Normal)}
-  other = {path: leaf for path, leaf in leaves.items() if path not in normal}
-  values = _normal(normal, rng) | _initialized(other, rng)
+  other = {path: leaf for path, leaf in leaves.items() if path not in constant | normal}
+  values = {path: leaf.init(leaf.shape, leaf.dtype) for path, leaf in constant.items()}
+  values |= _normal(normal, rng) | _initialized(other, rng)
   tree: _Tree = {}
   for module, name in leaves:
     tree.setdefault(module, {})[name] = values[module, name]
@@ -90,7 +93,9 @@ def _values(leaves: _Leaves, rng: jax.Array) -> _Tree:
 
 
 def _initialized(leaves: _Leaves, rng: jax.Array) -> dict[_Path, jax.Array]:
-  """Leaves by their own initializers, which draw their keys from Haiku."""
+  """Leaves by any other initializers, which draw their keys from Haiku."""
+  if not leaves:
+    return {}
 
   def make(rng: jax.Array) -> list[jax.Array]:
     return [
@@ -120,12 +125,12 @@ def _normal(leaves: _Leaves, rng: jax.Array) -> dict[_Path, jax.Array]:
     leaf_of_row=np.repeat(np.arange(len(rows)), rows),
     row_in_leaf=np.concatenate([np.arange(n, dtype=np.uint32) for n in rows]),
   )
-  if not isinstance(numbers, jax.core.Tracer):
+  if not isinstance(numbers, Tracer):
     numbers = np.asarray(numbers)  # cut by NumPy: XLA would compile a program for every shape
   numbers = numbers.reshape(-1)
   starts = np.cumsum([0, *rows]) * _ROW
   return {
-    path: jnp.asarray(numbers[start : start + size].reshape(leaf.shape), leaf.dtype)
+    path: jnp.array(numbers[start : start + size].reshape(leaf.shape), leaf.dtype)
     for (path, leaf), start, size in zip(leaves.items(), starts, sizes, strict=False)
   }
 

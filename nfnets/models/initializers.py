@@ -7,8 +7,21 @@ from typing import Any
 
 import haiku as hk
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 _TRUNCATED_AT = 2.0  # standard deviations
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant:
+  """The same number everywhere."""
+
+  value: float
+
+  def __call__(self, shape: Sequence[int], dtype: Any) -> jax.Array:
+    """The parameter; nothing is compiled for it."""
+    return jnp.array(np.full(shape, self.value, dtype))
 
 
 @dataclasses.dataclass(frozen=True)

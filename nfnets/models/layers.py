@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nfnets.models.convolution import convolve
-from nfnets.models.initializers import Normal
+from nfnets.models.initializers import Constant, Normal
 
 _STANDARDIZATION_EPS = 1e-4
 _OUTPUT_GAIN_OF_SE = 2.0  # a sigmoid is about one half at initialization
@@ -81,8 +81,8 @@ class WSConv2D(hk.Module):
       (size, size, x.shape[-1] // self.groups, out),
       init=Normal(),
     )
-    gain = hk.get_parameter('gain', (out,), init=jnp.ones)
-    bias = hk.get_parameter('bias', (out,), init=jnp.zeros)
+    gain = hk.get_parameter('gain', (out,), init=Constant(1.0))
+    bias = hk.get_parameter('bias', (out,), init=Constant(0.0))
     kernel = standardize(kernel, gain).astype(x.dtype)
     y = convolve(x, kernel, stride=self.stride, groups=self.groups)
     return y + bias.astype(x.dtype)
@@ -105,7 +105,7 @@ class Linear(hk.Module):
   def __call__(self, x: jax.Array) -> jax.Array:
     """[N, in] -> [N, output_size]."""
     w = hk.get_parameter('w', (x.shape[-1], self.output_size), init=self.w_init)
-    b = hk.get_parameter('b', (self.output_size,), init=jnp.zeros)
+    b = hk.get_parameter('b', (self.output_size,), init=Constant(0.0))
     return x @ w.astype(x.dtype) + b.astype(x.dtype)
 
 

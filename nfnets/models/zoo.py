@@ -87,8 +87,10 @@ class Model:
   def _transformed(self) -> hk.TransformedWithState:
     return hk.transform_with_state(self._forward)
 
-  def _forward(self, images: jax.Array, **options: Any) -> dict[str, jax.Array]:
-    return self.module()(images, **{'is_training': False} | options)
+  def _forward(
+    self, images: jax.Array, is_training: bool = False, **options: Any
+  ) -> dict[str, jax.Array]:
+    return self.module()(images, is_training, **options)
 
 
 def create_model(
