@@ -26,12 +26,13 @@ PARTS = {
   **dict.fromkeys(BESIDE_EACH_OTHER, COMMON),
   'nfnets.batchnorm': COMMON | {'nfnets.models'},
   'nfnets.training': COMMON | BESIDE_EACH_OTHER | {'nfnets.batchnorm'},
+  'nfnets.benchmarks': COMMON | {'nfnets.models', 'nfnets.training'},
   'nfnets.command_line': COMMON,
   'nfnets': COMMON | {'nfnets.models', 'nfnets.optim', 'nfnets.weights'},
   'configs': COMMON | {'nfnets.training'},
   'scripts': COMMON
   | BESIDE_EACH_OTHER
-  | {'nfnets', 'nfnets.batchnorm', 'nfnets.training', 'nfnets.command_line'},
+  | {'nfnets', 'nfnets.batchnorm', 'nfnets.training', 'nfnets.benchmarks', 'nfnets.command_line'},
 }
 
 # Within nfnets.models, a module may import those before it.

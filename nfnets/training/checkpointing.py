@@ -42,7 +42,7 @@ class Checkpoints:
   def save(self, step: int, state: Any) -> None:
     """Begins to write `state`, unless that step is there; its buffers may be reused at once."""
     if step not in self._manager.all_steps():
-      self._manager.save(step, args=ocp.args.StandardSave(state))
+      self._manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(state)))
 
   def restore_newest(self, like: Any) -> Any | None:
     """The newest whole state, or None if there is none at all.
@@ -53,11 +53,13 @@ class Checkpoints:
     Raises:
       InputError: there are states, but none can be read.
     """
+    # The item is named: Orbax would guess from what it finds in the folder, broken states included.
+    wanted = ocp.args.Composite(state=ocp.args.StandardRestore(like))
     steps = self.steps()[::-1]
     failures = []
     for step in steps:
       try:
-        state = self._manager.restore(step, args=ocp.args.StandardRestore(like))
+        state = self._manager.restore(step, args=wanted)['state']
       except Exception as error:  # whatever Orbax says of it, it is no whole state
         failures.append((step, error))
         _LOG.warning('checkpoint %d in %s is not whole: %s', step, self._folder, _line(error))
