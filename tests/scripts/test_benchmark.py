@@ -46,5 +46,5 @@ def test_networks_take_turns(monkeypatch) -> None:
 
 
 def test_a_failing_process_is_told() -> None:
-  with pytest.raises(RunError, match='measuring nfnet_f99 failed.*nfnet_f99'):
+  with pytest.raises(RunError, match=r'measuring nfnet_f99 failed.*nfnet_f99'):
     init.measure(['nfnet_f99'], 1, progress=lambda line: None)
