@@ -10,7 +10,7 @@ import jax
 from nfnets.data.images import EvalGeometry
 from nfnets.data.pipeline import eval_batches
 from nfnets.data.records import Records
-from nfnets.errors import RunError
+from nfnets.errors import InputError, RunError
 from nfnets.training.parallel import Mapping
 
 _LOG = logging.getLogger(__name__)
@@ -44,7 +44,13 @@ class Evaluator:
     batch_size: int,
     threads: int = 2,
   ):
-    """`step` as `make_eval_step` makes it; `batch_size` is rounded up to fill every device."""
+    """`step` as `make_eval_step` makes it; `batch_size` is rounded up to fill every device.
+
+    Raises:
+      InputError: there are no records.
+    """
+    if not len(records):
+      raise InputError('the evaluation split has no examples: choose another data.eval_split')
     self._step = mapping.eval_step(step)
     self._mapping = mapping
     self._records = records
