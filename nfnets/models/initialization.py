@@ -130,7 +130,7 @@ def _normal(leaves: _Leaves, rng: jax.Array) -> dict[_Path, jax.Array]:
   numbers = numbers.reshape(-1)
   starts = np.cumsum([0, *rows]) * _ROW
   return {
-    path: jnp.array(numbers[start : start + size].reshape(leaf.shape), leaf.dtype)
+    path: jnp.asarray(numbers[start : start + size].reshape(leaf.shape), leaf.dtype)
     for (path, leaf), start, size in zip(leaves.items(), starts, sizes, strict=False)
   }
 
@@ -146,15 +146,13 @@ def _draw(
   row_in_leaf: jax.Array,
 ) -> jax.Array:
   """[rows, _ROW] normal numbers: a row follows from key, hash of its leaf and place in it."""
-  key = jax.random.bits(rng, (2,), jnp.uint32)  # two words make a Threefry key of any kind of key
-  leaf_keys = threefry_2x32(key, jnp.concatenate([hashes, hashes])).reshape(2, -1)
-  counts = jnp.arange(_ROW // 2, dtype=jnp.uint32)
-
-  def bits(leaf: jax.Array, row: jax.Array) -> jax.Array:
-    # Threefry turns two counters into two random words: here (row, column).
-    return threefry_2x32(leaf_keys[:, leaf], jnp.concatenate([jnp.full_like(counts, row), counts]))
-
-  words = jax.vmap(bits)(leaf_of_row, row_in_leaf)
+  typed = jnp.issubdtype(rng.dtype, jax.dtypes.prng_key)
+  key = (jax.random.key_data(rng) if typed else rng)[-2:]  # two words, of any kind of key
+  # Threefry turns two counters into two random words: here (leaf, place in the leaf).
+  half = jnp.arange(_ROW // 2, dtype=jnp.uint32)
+  place = row_in_leaf[:, None] * np.uint32(_ROW // 2) + half
+  leaf = jnp.broadcast_to(hashes[leaf_of_row, None], place.shape)
+  words = jnp.concatenate(threefry_2x32(key, jnp.stack([leaf, place])), axis=1)
   # 24 bits, and never the ends of the interval, where the normal quantile is infinite.
   uniform = ((words >> 8).astype(jnp.float32) + 0.5) * 2.0**-23 - 1.0
   normal = jax.lax.erf_inv(uniform * limits[leaf_of_row, None]) * math.sqrt(2)
