@@ -83,8 +83,7 @@ class ResidualNet(hk.Module):
       is_training: switches dropout and stochastic depth on; they then need a random key.
       return_features: also return the output of the stem and of every block.
       example_ids: [N] integers that number the examples; what is random for an example depends on
-      its
-        number alone.  0 to N - 1 by default.
+        its number alone.  0 to N - 1 by default.
 
     Returns:
       `logits` [N, num_classes] (unless `num_classes=0`), `pool` [N, channels]; with

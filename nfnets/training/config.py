@@ -105,7 +105,7 @@ class Config:
   """Steps between two checkpoints; None for every epoch."""
   keep_checkpoints: int = 2
   max_bad_steps: int = 10
-  """So many steps in a row without finite loss and gradients stop the run."""
+  """So many steps in a row without finite numbers stop the run."""
 
 
 # What may differ when a run is taken up again: none of these changes a result.

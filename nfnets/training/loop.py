@@ -180,8 +180,8 @@ class _Run:
     if metrics is None or int(metrics['bad_steps']) < self._config.max_bad_steps:
       return
     raise RunError(
-      f'loss or gradients were not finite in {self._config.max_bad_steps} steps in a row, up to '
-      f'step {self.step}; {self._last_saved()}: '
+      f'loss, gradients or parameters were not finite in {self._config.max_bad_steps} steps in a '
+      f'row, up to step {self.step}; {self._last_saved()}: '
       'try a lower optimizer.learning_rate or optimizer.clipping'
     )
 

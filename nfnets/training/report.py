@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import json
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -44,7 +45,8 @@ class Report:
     self._lines.write(json.dumps(line) + '\n')
     self._lines.flush()
     for name, value in metrics.items():
-      self._events.add_scalar(f'{kind}/{name}', value, step)
+      if math.isfinite(value):  # TensorBoard shows no other, and warns of each
+        self._events.add_scalar(f'{kind}/{name}', value, step)
 
   def tell_first_step(self, metrics: Mapping[str, Any]) -> None:
     """Waits for the first step and tells how long it took; the ETA counts from there."""

@@ -22,7 +22,7 @@ class TrainState(NamedTuple):
   """Moving average of the parameters."""
   ema_state: Any
   bad_steps: jax.Array
-  """int32, how many steps in a row changed nothing because loss or gradients were not finite."""
+  """int32, how many steps in a row changed nothing because a number was not finite."""
 
 
 def abstract_state(

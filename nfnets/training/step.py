@@ -38,7 +38,8 @@ def make_train_step(
   the global batch.  What is random for an example is a function of seed, step and position alone,
   so the result does not depend on how the batch is spread.
 
-  A step whose loss or gradients are not finite changes nothing but `step` and `bad_steps`.
+  A step whose loss, gradients or new parameters are not finite changes nothing but `step` and
+  `bad_steps`.
   """
 
   def loss_of(params: Any, state: Any, rng: jax.Array, batch: Batch) -> tuple[jax.Array, Any]:
@@ -68,14 +69,15 @@ def make_train_step(
       ema_state=update_ema(old.ema_state, state, old.step, decay),
       bad_steps=jnp.zeros_like(old.bad_steps),
     )
-    gradient_norm = optax.tree.norm(gradients)
-    new = _keep_if_finite(jnp.isfinite(loss) & jnp.isfinite(gradient_norm), new, old)
+    gradient_norm, parameter_norm = optax.tree.norm(gradients), optax.tree.norm(params)
+    finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm) & jnp.isfinite(parameter_norm)
+    new = _keep_if_finite(finite, new, old)
     metrics = {
       'loss': loss,
       'accuracy': accuracy,
       'learning_rate': jnp.asarray(schedule(old.step), jnp.float32),
       'gradient_norm': gradient_norm,
-      'parameter_norm': optax.tree.norm(new.params),
+      'parameter_norm': parameter_norm,
       'bad_steps': new.bad_steps,
     }
     clipped = read_clipped_fraction(opt_state)

@@ -1,5 +1,6 @@
 import contextlib
 import json
+import math
 import struct
 import types
 from collections.abc import Iterator
@@ -62,6 +63,15 @@ def test_tensorboard_is_given_the_same_numbers(tmp_path: Path):
   assert scalars['eval/accuracy', 10] == 0.5
   assert scalars['eval/ema_accuracy', 10] == 0.625
   assert len(scalars) == 3 + 10
+
+
+def test_what_is_not_a_number_is_kept_in_the_lines_alone(tmp_path: Path):
+  with Report(tmp_path, start_step=0, total_steps=10) as report:
+    report.write(5, 'train', {'loss': math.nan, 'gradient_norm': math.inf, 'accuracy': 0.5})
+  (line,) = read_metrics(tmp_path / METRICS)
+  assert math.isnan(line['loss'])
+  assert line['gradient_norm'] == math.inf
+  assert list(events(tmp_path)) == [('train/accuracy', 5, 0.5)]
 
 
 def test_the_lines_behind_the_step_taken_up_are_dropped(tmp_path: Path):
