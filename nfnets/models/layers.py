@@ -88,6 +88,37 @@ class WSConv2D(hk.Module):
     return y + bias.astype(x.dtype)
 
 
+class Conv2D(hk.Module):
+  """A plain 2-D convolution, 'SAME' padding, with float32 parameters; for the baselines."""
+
+  def __init__(
+    self,
+    output_channels: int,
+    kernel_shape: int,
+    *,
+    stride: int = 1,
+    with_bias: bool = True,
+    w_init: hk.initializers.Initializer | None = None,
+    name: str | None = None,
+  ):
+    super().__init__(name=name)
+    self.output_channels = output_channels
+    self.kernel_shape = kernel_shape
+    self.stride = stride
+    self.with_bias = with_bias
+    self.w_init = w_init or Normal(truncated=True)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[N, H, W, C] -> [N, ceil(H / stride), ceil(W / stride), output_channels]."""
+    shape = (self.kernel_shape, self.kernel_shape, x.shape[-1], self.output_channels)
+    kernel = hk.get_parameter('w', shape, init=self.w_init)
+    y = convolve(x, kernel.astype(x.dtype), stride=self.stride)
+    if not self.with_bias:
+      return y
+    bias = hk.get_parameter('b', (self.output_channels,), init=Constant(0.0))
+    return y + bias.astype(x.dtype)
+
+
 class Linear(hk.Module):
   """A fully connected layer with float32 parameters that computes in the dtype of its input."""
 
@@ -110,13 +141,22 @@ class Linear(hk.Module):
 
 
 class SqueezeExcite(hk.Module):
-  """Scales each channel by twice a gate computed from the spatial mean (arXiv 2102.06171, app. C).
+  """Scales each channel by a gate computed from the spatial mean (Hu et al. 2018, 1709.01507).
 
-  The hidden layer is a plain ReLU, without gamma, as in the released code.
+  Normalizer-free networks double the gate (arXiv 2102.06171, appendix C).  The hidden layer is a
+  plain ReLU, without gamma, as in the released code.
   """
 
-  def __init__(self, channels: int, ratio: float, *, name: str = 'squeeze_excite'):
+  def __init__(
+    self,
+    channels: int,
+    ratio: float,
+    *,
+    gain: float = _OUTPUT_GAIN_OF_SE,
+    name: str = 'squeeze_excite',
+  ):
     super().__init__(name=name)
+    self.gain = gain
     self.squeeze = Linear(max(1, int(channels * ratio)), name='linear')
     self.excite = Linear(channels, name='linear_1')
 
@@ -124,7 +164,12 @@ class SqueezeExcite(hk.Module):
     """[N, H, W, C] -> [N, H, W, C]."""
     pooled = jnp.mean(x, axis=(1, 2))
     gate = jax.nn.sigmoid(self.excite(jax.nn.relu(self.squeeze(pooled))))
-    return x * (_OUTPUT_GAIN_OF_SE * gate[:, None, None, :])
+    return x * (self.gain * gate[:, None, None, :])
+
+
+def scalar(name: str, like: jax.Array, *, first: float = 0.0) -> jax.Array:
+  """A parameter of one number, of the module whose method calls this, in the dtype of `like`."""
+  return hk.get_parameter(name, (), init=Constant(first)).astype(like.dtype)
 
 
 def average_pool(x: jax.Array, stride: int) -> jax.Array:
@@ -132,8 +177,18 @@ def average_pool(x: jax.Array, stride: int) -> jax.Array:
 
   [N, H, W, C] -> [N, ceil(H / stride), ceil(W / stride), C].
   """
+  if stride == 1:
+    return x
   window = (1, stride, stride, 1)
   return hk.avg_pool(x, window, window, 'SAME')
+
+
+def max_pool(x: jax.Array, window: int, stride: int) -> jax.Array:
+  """Maxima over `window` x `window`, 'SAME'.
+
+  [N, H, W, C] -> [N, ceil(H / stride), ceil(W / stride), C].
+  """
+  return hk.max_pool(x, (1, window, window, 1), (1, stride, stride, 1), 'SAME')
 
 
 def stochastic_depth(x: jax.Array, rate: float, mode: Mode) -> jax.Array:

@@ -21,6 +21,8 @@ class Place:
   in_channels: int
   out_channels: int
   stride: int
+  starts_stage: bool
+  """Whether it is the first block of its stage."""
   variance: float
   """Of the block's input at initialization, as the analysis predicts it."""
 
@@ -50,8 +52,9 @@ def walk(
 ) -> Iterator[Place]:
   """Yields the `Place` of every block in order, tracking the variance of the residual stream.
 
-  A branch adds `alpha**2`.  The first block of a stage puts its normalized input on the shortcut,
-  so the stream leaves it with variance `1 + alpha**2` whatever came before.
+  A branch adds `alpha**2`; for networks that do not track the variance give `alpha` 0.  The first
+  block of a stage puts its normalized input on the shortcut, so the stream leaves it with variance
+  `1 + alpha**2` whatever came before.
   """
   index, in_channels, variance = 0, stem_channels, 1.0
   for stage, (width, depth, stride) in enumerate(zip(widths, depths, strides, strict=True)):
@@ -63,6 +66,7 @@ def walk(
         in_channels=in_channels,
         out_channels=width,
         stride=stride if block == 0 else 1,
+        starts_stage=block == 0,
         variance=variance,
       )
       variance = (1.0 if block == 0 else variance) + alpha**2

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from nfnets.errors import InputError
 from nfnets.models import plan
-from nfnets.models.layers import Linear, Mode, dropout
+from nfnets.models.layers import Linear, Mode, dropout, scalar
 from nfnets.models.plan import Place
 from nfnets.models.variants import Variant
 
@@ -35,6 +35,10 @@ class Family:
   neck: Callable[[Variant], Layer]
   """The last block's output to what is pooled."""
   classifier_init: hk.initializers.Initializer
+  tracks_variance: bool = True
+  """Whether blocks normalize their input by its predicted variance."""
+  classifier_bias: str | None = None
+  """Name of a parameter of one number, added to what is classified."""
 
 
 class ResidualNet(hk.Module):
@@ -50,7 +54,7 @@ class ResidualNet(hk.Module):
     super().__init__(name=name or family.root)
     if num_classes < 0:
       raise InputError(f'num_classes={num_classes} must be 0 (no classifier) or more')
-    self.variant = variant
+    self.family, self.variant = family, variant
     stem_channels = family.stem_channels(variant)
     self.stem = family.stem(variant)
     self.blocks = [
@@ -60,7 +64,7 @@ class ResidualNet(hk.Module):
         widths=variant.widths,
         depths=variant.depths,
         strides=variant.strides,
-        alpha=variant.alpha,
+        alpha=variant.alpha if family.tracks_variance else 0.0,
       )
     ]
     self.neck = family.neck(variant)
@@ -99,7 +103,10 @@ class ResidualNet(hk.Module):
     pool = jnp.mean(self.neck(x, mode).astype(jnp.float32), axis=(1, 2))
     outputs = {'pool': pool}
     if self.classifier is not None:
-      outputs['logits'] = self.classifier(dropout(pool, self.variant.drop_rate, mode))
+      kept = dropout(pool, self.variant.drop_rate, mode)
+      if self.family.classifier_bias:
+        kept = kept + scalar(self.family.classifier_bias, kept)
+      outputs['logits'] = self.classifier(kept)
     return features | outputs if return_features else outputs
 
 

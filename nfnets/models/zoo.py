@@ -2,6 +2,7 @@
 
 import dataclasses
 import fnmatch
+import functools
 from typing import Any
 
 import haiku as hk
@@ -46,7 +47,8 @@ class Model:
     """
     size = self.variant.train_size
     image = jax.ShapeDtypeStruct((1, size, size, self.in_channels), jnp.float32)
-    return initialize(self._forward, rng, image)
+    # As in training: only then are all statistics of batch normalization asked for.
+    return initialize(functools.partial(self._forward, is_training=True), rng, image)
 
   def apply(
     self,
