@@ -30,6 +30,11 @@ def filled(model):
   [
     ('nfnet_tiny', 'nfnet_tiny_2x48x48x3.npz'),
     ('nfnet_f0', 'nfnet_f0_2x96x96x3.npz'),
+    ('nf_resnet50', 'nf_resnet50_2x96x96x3.npz'),
+    ('nf_regnet_b0', 'nf_regnet_b0_2x96x96x3.npz'),
+    ('resnet50', 'resnet50_2x96x96x3.npz'),
+    ('skipinit_resnet50', 'skipinit_resnet50_2x64x64x3.npz'),
+    ('fixup_resnet50', 'fixup_resnet50_2x64x64x3.npz'),
   ],
 )
 def test_outputs_are_those_of_the_released_code(name, file):
