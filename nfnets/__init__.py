@@ -7,7 +7,15 @@ outputs, state = model.apply(params, state, None, images)
 
 from nfnets.errors import InputError
 from nfnets.models.activations import ACTIVATIONS
-from nfnets.models.families import NFNet
+from nfnets.models.families import (
+  FixupResNet,
+  NFNet,
+  NFRegNet,
+  NFResNet,
+  ResNet,
+  ResNetV1,
+  SkipInitResNet,
+)
 from nfnets.models.layers import SqueezeExcite, WSConv2D
 from nfnets.models.zoo import Model, create_model, list_models
 from nfnets.optim.agc import adaptive_grad_clip
@@ -16,9 +24,15 @@ __version__ = '0.1.0'
 
 __all__ = [
   'ACTIVATIONS',
+  'FixupResNet',
   'InputError',
   'Model',
   'NFNet',
+  'NFRegNet',
+  'NFResNet',
+  'ResNet',
+  'ResNetV1',
+  'SkipInitResNet',
   'SqueezeExcite',
   'WSConv2D',
   'adaptive_grad_clip',

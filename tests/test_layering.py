@@ -45,6 +45,7 @@ MODELS = (
   'initializers',
   'initialization',
   'layers',
+  'normalization',
   'blocks',
   'residual',
   'families',

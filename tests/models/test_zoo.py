@@ -26,7 +26,7 @@ FAST = {
   *('nf_resnet50', 'nf_regnet_b0', 'resnet50', 'skipinit_resnet50', 'fixup_resnet50'),
 }
 DEPTHS = (50, 101, 152, 200, 288, 600)
-# What the released code has no tree for; the tests below say how these follow from those that it has.
+# Networks that the released code has no tree for; tests below derive theirs from those it has.
 WITHOUT_TREE = {
   'nfnet_tiny',
   *(f'resnet{depth}_v1' for depth in DEPTHS),
