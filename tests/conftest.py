@@ -6,8 +6,8 @@ from pathlib import Path
 COMPILED = Path(__file__).parents[1] / '.cache' / 'jax'
 
 
-def pytest_configure() -> None:
-  """Sets JAX up before any test module imports it; the processes that tests start inherit it."""
+def set_up_jax() -> None:
+  """To be called before anything imports JAX; the processes that tests start inherit most of it."""
   COMPILED.mkdir(parents=True, exist_ok=True)
   COMPILED.chmod(0o700)  # who can write here can run code in the tests
   os.environ |= {
@@ -21,3 +21,6 @@ def pytest_configure() -> None:
 
   # Not inherited: a command run by a test sees one device, as on a plain machine.
   jax.config.update('jax_num_cpu_devices', 4)
+
+
+set_up_jax()  # not in a hook: pytest imports the conftest.py of inner folders before it calls any
