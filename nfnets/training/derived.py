@@ -87,7 +87,8 @@ def derive(config: Config, num_examples: int) -> Derived:
     ),
     eval_geometry=EvalGeometry(size=data.test_size or variant.test_size, margin=data.eval_margin),
     steps_per_epoch=steps_per_epoch,
-    total_steps=math.ceil(config.epochs * num_examples / config.batch_size),
+    # Rounded first: 7 * 8 / 1437 epochs are 7 steps, though floats make a little more of it.
+    total_steps=max(1, math.ceil(round(config.epochs * num_examples / config.batch_size, 6))),
     warmup_steps=config.optimizer.warmup_epochs * steps_per_epoch,
     peak_learning_rate=peak_learning_rate(config.optimizer.learning_rate, config.batch_size),
     eval_every=config.eval_every or every_epoch,

@@ -85,6 +85,12 @@ def test_a_run_of_whole_epochs_has_no_step_more():
   assert derive(config, 71).total_steps == 22
 
 
+@pytest.mark.parametrize('steps', range(1, 50))
+def test_steps_given_as_a_fraction_of_an_epoch_are_that_many(steps: int):
+  config = Config(batch_size=8, epochs=steps * 8 / 1437, optimizer=OptimizerConfig(warmup_epochs=0))
+  assert derive(config, 1437).total_steps == steps
+
+
 @pytest.mark.parametrize(('epochs', 'num_examples'), [(1.4, 64), (0.01, 200), (1.4, 10**6)])
 def test_however_short_a_run_there_is_a_step_after_the_warmup(epochs: float, num_examples: int):
   config = Config(batch_size=64, epochs=epochs)
