@@ -139,11 +139,6 @@ def test_an_empty_split_has_no_scores():
     evaluator(Examples(count=0))
 
 
-def test_a_part_of_the_split():
-  (scores,) = evaluator(batch_size=6)(({'w': WEIGHTS[0]}, {}), max_batches=2)
-  assert_scores(scores, expected(WEIGHTS[0], range(12)))
-
-
 def test_a_loss_that_is_not_a_number_is_shown():
   (scores,) = evaluator()(({'w': np.full_like(WEIGHTS[0], np.nan)}, {}))
   assert math.isnan(scores.loss)
