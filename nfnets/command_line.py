@@ -7,9 +7,10 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from absl import app, flags, logging
+from ml_collections import config_flags
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
 from nfnets.errors import InputError, RunError
@@ -18,6 +19,9 @@ _FAILED_RUN = 1
 _BAD_INPUT = 2
 _INTERRUPTED = 130  # what shells report for Ctrl-C
 _HELP = {'help', 'helpshort', 'helpfull', 'helpxml'}
+
+# ml_collections knows no Literal; which of its values are right, the config itself checks.
+config_flags.register_flag_parser_for_type(Literal, flags.ArgumentParser())
 
 
 def run(main: Callable[[list[str]], int | None]) -> NoReturn:
@@ -52,7 +56,7 @@ def _parse(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> 
   except SystemExit:  # the help was asked for and printed
     asked = any(argument.lstrip('-') in _HELP for argument in argv)
     sys.exit(0 if asked else _BAD_INPUT)
-  except (flags.Error, LookupError, AttributeError, TypeError, ValueError) as error:
+  except (flags.Error, LookupError, AttributeError, TypeError, ValueError, SyntaxError) as error:
     wrong = [] if _quotes_traceback(error) else list(_wrong_fields(argv, flag_values))
     raise InputError(wrong[0] if wrong else _told(error)) from error
   if 'verbosity' in flag_values and flag_values['verbosity'].using_default_value:

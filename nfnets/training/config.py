@@ -58,7 +58,7 @@ class DataConfig:
   workers: int = 0
   """Decoding processes; 0 decodes in the training process."""
   max_bad_records: int = 100
-  """A run that met more unreadable records than this stops."""
+  """A run that meets more unreadable records than this in one epoch stops."""
 
 
 @dataclasses.dataclass
@@ -108,7 +108,7 @@ class Config:
   """So many steps in a row without finite numbers stop the run."""
 
 
-# What may differ when a run is taken up again: none of these changes a result.
+# What may differ when a run is taken up again: beyond rounding none of these changes a result.
 FREE_TO_CHANGE = {
   'data.data_dir',
   'data.threads',

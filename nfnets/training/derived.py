@@ -3,11 +3,11 @@
 import dataclasses
 import math
 
+from nfnets.arguments import check_number
 from nfnets.data.datasets import Dataset, find_dataset
 from nfnets.data.images import EvalGeometry, TrainGeometry
 from nfnets.errors import InputError
 from nfnets.models.zoo import Model, create_model
-from nfnets.optim.arguments import check_number
 from nfnets.optim.schedules import peak_learning_rate
 from nfnets.training.config import Config, check_types, flatten
 
@@ -15,6 +15,7 @@ from nfnets.training.config import Config, check_types, flatten
 _BOUNDS: dict[str, dict[str, float]] = {
   'model.drop_rate': {'at_least': 0, 'below': 1},
   'model.stochdepth_rate': {'at_least': 0, 'below': 1},
+  'model.skip_gain': {},
   'data.train_size': {'at_least': 1},
   'data.test_size': {'at_least': 1},
   'data.padding': {'at_least': 0},

@@ -74,8 +74,9 @@ class PmapMapping(Mapping):
     """See `make_mapping`."""
     self._devices = devices
     self.num_devices = len(devices or jax.devices())
-    self._local_devices = devices or jax.local_devices()
-    self._local = _replicated(_mesh(self._local_devices))
+    self._local_mesh = _mesh(devices or jax.local_devices())
+    self._local = _replicated(self._local_mesh)
+    self._parts = NamedSharding(self._local_mesh, PartitionSpec(AXIS))
     self.global_sharding = _replicated(_mesh(devices or jax.devices()))
 
   def train_step(self, step: Callable[..., Any]) -> Callable[..., Any]:
@@ -101,8 +102,9 @@ class PmapMapping(Mapping):
 
   def spread(self, batch: HostBatch) -> Any:
     """See `Mapping`: [local, ...] -> [local devices, local / devices, ...]."""
-    devices = len(self._local_devices)
-    return {name: part.reshape(devices, -1, *part.shape[1:]) for name, part in batch.items()}
+    devices = self._local_mesh.size
+    stacked = {name: part.reshape(devices, -1, *part.shape[1:]) for name, part in batch.items()}
+    return jax.device_put(stacked, self._parts)
 
   def to_global(self, tree: Any) -> Any:
     """See `Mapping`."""
