@@ -20,8 +20,29 @@ _BAD_INPUT = 2
 _INTERRUPTED = 130  # what shells report for Ctrl-C
 _HELP = {'help', 'helpshort', 'helpfull', 'helpxml'}
 
-# ml_collections knows no Literal; which of its values are right, the config itself checks.
-config_flags.register_flag_parser_for_type(Literal, flags.ArgumentParser())
+
+class _OrNone(flags.ArgumentParser):
+  """Takes 'none' for None, in any case; which fields may be None, the config itself checks."""
+
+  def __init__(self, parser: flags.ArgumentParser):
+    super().__init__()
+    self.syntactic_help = parser.syntactic_help
+    self._parser = parser
+
+  def parse(self, argument: Any) -> Any:
+    if isinstance(argument, str) and argument.lower() == 'none':
+      return None
+    return self._parser.parse(argument)
+
+
+# ml_collections sets no optional field to None, and knows no Literal.
+for _type, _parser in {
+  int: flags.IntegerParser(),
+  float: flags.FloatParser(),
+  str: flags.ArgumentParser(),
+  Literal: flags.ArgumentParser(),
+}.items():
+  config_flags.register_flag_parser_for_type(_type, _OrNone(_parser))
 
 
 def run(main: Callable[[list[str]], int | None]) -> NoReturn:

@@ -88,7 +88,7 @@ def test_the_examples_tell_right_from_wrong():
 
 @pytest.mark.parametrize('how', ['pmap', 'shard_map'])
 @pytest.mark.parametrize('devices', [1, 2, 4])
-@pytest.mark.parametrize('batch_size', [5, 8, 100])
+@pytest.mark.parametrize('batch_size', [1, 5, 8, 100])
 def test_every_example_counts_once(how: str, devices: int, batch_size: int):
   """17 examples fill no batch: what pads the last one, and is not a number, must not count."""
   (scores,) = evaluator(None, how, devices, batch_size)(({'w': WEIGHTS[0]}, {}))
