@@ -18,9 +18,11 @@ from nfnets.training.loop import train
 from nfnets.training.workdir import as_folder
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'The recipe: a file with get_config().')
-WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; made if there is none.')
+WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Folder of the run; made if there is none.', required=True
+)
 FORCE = flags.DEFINE_bool('force', False, 'Go on in a folder that belongs to another run.')
-flags.mark_flags_as_required(['config', 'workdir'])
+flags.mark_flag_as_required('config')
 
 
 def main(argv: list[str]) -> None:

@@ -170,7 +170,7 @@ def check_types(config: Any, prefix: str = '') -> None:
   for field in dataclasses.fields(config):
     value, name = getattr(config, field.name), prefix + field.name
     types = _alternatives(hints[field.name])
-    if any(dataclasses.is_dataclass(one) and isinstance(value, one) for one in types):
+    if dataclasses.is_dataclass(value) and type(value) in types:
       check_types(value, f'{name}.')
     elif not any(_fits(value, one) for one in types):
       raise InputError(f'{name}={value!r} is not {" or ".join(map(_named, types))}')
@@ -191,8 +191,13 @@ def _fits(value: Any, hint: Any) -> bool:
 def _named(hint: Any) -> str:
   if get_origin(hint) is Literal:
     return f'one of {", ".join(get_args(hint))}'
-  names = {str: 'text', bool: 'true or false', int: 'a whole number', float: 'a number'}
-  return 'None' if hint is NoneType else names.get(hint, hint.__name__)
+  names: dict[Any, str] = {
+    str: 'text',
+    bool: 'true or false',
+    int: 'a whole number',
+    float: 'a number',
+  }
+  return 'None' if hint is NoneType else names.get(hint, str(hint.__name__))
 
 
 def _fill(config: Any, values: Any, prefix: str = '') -> Any:

@@ -16,6 +16,7 @@ from nfnets.errors import InputError
 from nfnets.training.step import AXIS
 
 HostBatch = dict[str, np.ndarray]
+Devices = Sequence[Any]  # of jax.Device, which is no type to type checkers
 
 
 class Mapping(abc.ABC):
@@ -51,7 +52,7 @@ class Mapping(abc.ABC):
     """What `to_global` undoes."""
 
 
-def make_mapping(how: str, devices: Sequence[jax.Device] | None = None) -> Mapping:
+def make_mapping(how: str, devices: Devices | None = None) -> Mapping:
   """The way called 'pmap' or 'shard_map'.
 
   Args:
@@ -70,7 +71,7 @@ def make_mapping(how: str, devices: Sequence[jax.Device] | None = None) -> Mappi
 class PmapMapping(Mapping):
   """`jax.pmap` with the state unstacked: replicated in, replicated out, in its plain shapes."""
 
-  def __init__(self, devices: Sequence[jax.Device] | None = None):
+  def __init__(self, devices: Devices | None = None):
     """See `make_mapping`."""
     self._devices = devices
     self.num_devices = len(devices or jax.devices())
@@ -118,7 +119,7 @@ class PmapMapping(Mapping):
 class ShardMapping(Mapping):
   """`jax.shard_map` over one mesh of all devices of all processes."""
 
-  def __init__(self, devices: Sequence[jax.Device] | None = None):
+  def __init__(self, devices: Devices | None = None):
     """See `make_mapping`."""
     self._mesh = _mesh(devices or jax.devices())
     self.num_devices = self._mesh.size
@@ -163,7 +164,7 @@ class ShardMapping(Mapping):
     return tree
 
 
-def _mesh(devices: Sequence[jax.Device]) -> Mesh:
+def _mesh(devices: Devices) -> Mesh:
   return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
