@@ -2,7 +2,7 @@
 # they install pinned dependencies into .venv, which belongs to this file and may be recreated.
 PYTHON ?= python3
 # Flags for pytest: a process per core, at most eight of them.
-PYTEST_FLAGS ?= --numprocesses=auto --maxprocesses=8
+PYTEST_FLAGS ?= --numprocesses=auto --maxprocesses=8 --dist=worksteal
 # `make constraints UPGRADE=--upgrade` moves every pin to the newest version.
 UPGRADE ?=
 

@@ -1,10 +1,18 @@
 """nfnets: the Normalizer-Free family of networks in JAX and Haiku.
 
-model = nfnets.create_model('nfnet_f0')
-params, state = model.init(jax.random.key(0))
-outputs, state = model.apply(params, state, None, images)
+Example:
+  import jax
+  import nfnets
+
+  model = nfnets.create_model('nfnet_f0')
+  params, state = model.init(jax.random.key(0))
+  outputs, state = model.apply(params, state, None, images)  # images [N, H, W, 3]
+
+The modules (`NFNet`, `WSConv2D`, ...) work in other Haiku code, the optimizer in `nfnets.optim`
+(`sgd_agc`, `adaptive_grad_clip`) in any JAX code.
 """
 
+from nfnets import optim
 from nfnets.errors import InputError
 from nfnets.models.activations import ACTIVATIONS
 from nfnets.models.families import (
@@ -38,4 +46,5 @@ __all__ = [
   'adaptive_grad_clip',
   'create_model',
   'list_models',
+  'optim',
 ]

@@ -7,9 +7,10 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from absl import app, flags, logging
+from ml_collections import config_flags
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
 from nfnets.errors import InputError, RunError
@@ -18,6 +19,30 @@ _FAILED_RUN = 1
 _BAD_INPUT = 2
 _INTERRUPTED = 130  # what shells report for Ctrl-C
 _HELP = {'help', 'helpshort', 'helpfull', 'helpxml'}
+
+
+class _OrNone(flags.ArgumentParser):
+  """Takes 'none' for None, in any case; which fields may be None, the config itself checks."""
+
+  def __init__(self, parser: flags.ArgumentParser):
+    super().__init__()
+    self.syntactic_help = parser.syntactic_help
+    self._parser = parser
+
+  def parse(self, argument: Any) -> Any:
+    if isinstance(argument, str) and argument.lower() == 'none':
+      return None
+    return self._parser.parse(argument)
+
+
+# ml_collections sets no optional field to None, and knows no Literal.
+for _type, _parser in {
+  int: flags.IntegerParser(),
+  float: flags.FloatParser(),
+  str: flags.ArgumentParser(),
+  Literal: flags.ArgumentParser(),
+}.items():
+  config_flags.register_flag_parser_for_type(_type, _OrNone(_parser))
 
 
 def run(main: Callable[[list[str]], int | None]) -> NoReturn:
@@ -52,7 +77,7 @@ def _parse(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> 
   except SystemExit:  # the help was asked for and printed
     asked = any(argument.lstrip('-') in _HELP for argument in argv)
     sys.exit(0 if asked else _BAD_INPUT)
-  except (flags.Error, LookupError, AttributeError, TypeError, ValueError) as error:
+  except (flags.Error, LookupError, AttributeError, TypeError, ValueError, SyntaxError) as error:
     wrong = [] if _quotes_traceback(error) else list(_wrong_fields(argv, flag_values))
     raise InputError(wrong[0] if wrong else _told(error)) from error
   if 'verbosity' in flag_values and flag_values['verbosity'].using_default_value:

@@ -19,10 +19,11 @@ from nfnets.benchmarks import init
 from nfnets.errors import InputError
 from nfnets.models.variants import find_variant
 
-MODEL = flags.DEFINE_multi_string('model', None, 'A network; may be given several times.')
+MODEL = flags.DEFINE_multi_string(
+  'model', None, 'A network; may be given several times.', required=True
+)
 REPEATS = flags.DEFINE_integer('repeats', 5, 'Measurements of each network.', lower_bound=1)
 JSON = flags.DEFINE_string('json', None, 'Also write the measurements to this file.')
-flags.mark_flag_as_required('model')
 
 
 def main(argv: list[str]) -> None:

@@ -16,6 +16,7 @@ from absl import flags
 from nfnets import command_line
 from nfnets.errors import InputError
 from nfnets.training.evaluate import evaluate_run
+from nfnets.training.workdir import as_folder
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a run.', required=True)
 RAW = flags.DEFINE_bool('raw', False, 'Take the last parameters, not their moving average.')
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> None:
   if JSON.value:
     _check_writable(Path(JSON.value))  # before the work, not after it
   result = evaluate_run(
-    Path(WORKDIR.value),
+    as_folder('--workdir', WORKDIR.value),
     averaged=not RAW.value,
     data_dir=DATA_DIR.value,
     split=SPLIT.value,

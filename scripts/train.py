@@ -9,26 +9,27 @@ Run the same command again and it goes on from the newest checkpoint.  SIGTERM a
 and stop.
 """
 
-from pathlib import Path
-
 from absl import flags
 from ml_collections import config_flags
 
 from nfnets import command_line
 from nfnets.errors import InputError
 from nfnets.training.loop import train
+from nfnets.training.workdir import as_folder
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'The recipe: a file with get_config().')
-WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; made if there is none.')
+WORKDIR = flags.DEFINE_string(
+  'workdir', None, 'Folder of the run; made if there is none.', required=True
+)
 FORCE = flags.DEFINE_bool('force', False, 'Go on in a folder that belongs to another run.')
-flags.mark_flags_as_required(['config', 'workdir'])
+flags.mark_flag_as_required('config')
 
 
 def main(argv: list[str]) -> None:
   """Trains."""
   if argv[1:]:
     raise InputError(f'{argv[1]!r} is no flag; --help shows an example')
-  workdir = Path(WORKDIR.value)
+  workdir = as_folder('--workdir', WORKDIR.value)
   outcome = train(CONFIG.value, workdir, force=FORCE.value)
   if outcome.scores is None:
     print(

@@ -1,4 +1,4 @@
-"""A network for tests that is compiled in seconds: two stages, three blocks, every kind of layer."""
+"""A network for tests that compiles in seconds: two stages, three blocks, every kind of layer."""
 
 import dataclasses
 

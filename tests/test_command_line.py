@@ -10,6 +10,7 @@ from ml_collections import config_flags
 
 from nfnets import command_line
 from nfnets.errors import InputError
+from nfnets.training.config import Config, flatten
 
 # ml_collections loads config files in a way that Python is to give up in 3.15.
 pytestmark = pytest.mark.filterwarnings('ignore:the load_module:DeprecationWarning')
@@ -155,6 +156,19 @@ def test_a_wrong_config_file_is_named_in_one_line(arguments: str, told: str):
 
 
 @pytest.mark.usefixtures('folder')
+@pytest.mark.parametrize(('field', 'value'), flatten(Config()).items())
+def test_every_field_of_a_run_can_be_set(field: str, value: object):
+  text = 'None' if value is None else str(value)
+  recipe = ROOT / 'configs' / 'quickstart.py'
+  values, _ = parse(f'--config={recipe}', f'--config.{field}={text}')
+  assert flatten(values.config)[field] == value
+
+
+def test_a_file_that_is_no_python_is_named():
+  with pytest.raises(InputError, match=r'^SyntaxError: .*README.md, line'):
+    parse(f'--config={ROOT / "README.md"}')
+
+
 def test_a_missing_flag_is_named():
   values = flags.FlagValues()
   flags.DEFINE_string('data_dir', None, 'Where.', required=True, flag_values=values)

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-COMMON = {'nfnets.errors', 'nfnets.names'}
+COMMON = {'nfnets.errors', 'nfnets.names', 'nfnets.arguments'}
 BESIDE_EACH_OTHER = {
   'nfnets.models',
   'nfnets.optim',
@@ -23,6 +23,7 @@ BESIDE_EACH_OTHER = {
 PARTS = {
   'nfnets.errors': set(),
   'nfnets.names': {'nfnets.errors'},
+  'nfnets.arguments': {'nfnets.errors'},
   **dict.fromkeys(BESIDE_EACH_OTHER, COMMON),
   'nfnets.batchnorm': COMMON | {'nfnets.models'},
   'nfnets.training': COMMON | BESIDE_EACH_OTHER | {'nfnets.batchnorm'},

@@ -14,6 +14,8 @@ from nfnets.errors import InputError
 
 # Parallelism comes from the loader's threads; OpenCV's own would compete with them.
 cv2.setNumThreads(1)
+# What cannot be decoded is told by `UnreadableImage`, not by lines of OpenCV on standard error.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 
 
 class UnreadableImage(InputError):

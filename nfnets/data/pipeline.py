@@ -17,6 +17,7 @@ from nfnets.errors import InputError
 
 Batch = dict[str, np.ndarray]
 
+_EPOCHS = 2**31  # endless, but for Grain, which counts every example of the run in 64 bits
 _CHUNK = 32  # examples made by one thread, or sent by one worker process, at a time
 
 
@@ -95,7 +96,7 @@ def train_batches(
   _check_range('the number of records', len(records), 1)
   local = batch_size // hosts
 
-  stream = grain.MapDataset.range(len(records)).seed(seed).shuffle().repeat(None)
+  stream = grain.MapDataset.range(len(records)).seed(seed).shuffle().repeat(_EPOCHS)
   # Before the slice: an example's random numbers follow from its place in the whole run.
   stream = stream.random_map(examples.TrainExample(records, geometry))
   stream = stream[host::hosts][start_step * local :]

@@ -101,7 +101,7 @@ def open_records(data_dir: str | os.PathLike[str], dataset: Dataset, split: str)
     InputError: the folder, the split or one of its files is missing, or the folder holds
       something else than images and labels.
   """
-  folder = _find_folder(os.fspath(data_dir), dataset)
+  folder = _find_folder(os.path.expanduser(data_dir), dataset)
   builder = _read_folder(folder)
   features = _image_features(builder.info.features, folder)
   split_info = _find_split(builder.info.splits, dataset, split)

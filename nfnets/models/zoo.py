@@ -3,6 +3,7 @@
 import dataclasses
 import fnmatch
 import functools
+import math
 from typing import Any
 
 import haiku as hk
@@ -75,7 +76,14 @@ class Model:
     Returns:
       The outputs (`logits` [N, num_classes], `pool` [N, channels], features on request), and the
       new state.
+
+    Raises:
+      InputError: the images are none that a network takes, or a key is missing.
     """
+    if is_training and rng is None and (self.variant.drop_rate or self.variant.stochdepth_rate):
+      raise InputError(
+        'rng=None: with is_training=True a key is needed for dropout and stochastic depth'
+      )
     return self._transformed().apply(
       params,
       state,
@@ -132,6 +140,8 @@ def create_model(
     rate = changes[argument]
     if rate is not None and not 0 <= rate < 1:
       raise InputError(f'{argument}={rate} is not a probability in [0, 1)')
+  if skip_gain is not None and not math.isfinite(skip_gain):
+    raise InputError(f'skip_gain={skip_gain} is not finite')
   if activation is not None:
     find_activation(activation)
   given = {argument: value for argument, value in changes.items() if value is not None}

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from nfnets.arguments import check_number
 from nfnets.errors import InputError
-from nfnets.optim.arguments import check_number
 
 Norm = Literal['unit', 'layer', 'global']
 OutputAxes = Sequence[int] | Callable[[tuple[str, ...], jax.Array], Sequence[int]]

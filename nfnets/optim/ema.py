@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from nfnets.optim.arguments import check_number
+from nfnets.arguments import check_number
 
 MAX_DECAY = 0.99999
 

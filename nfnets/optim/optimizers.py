@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import optax
 
+from nfnets.arguments import check_number
 from nfnets.optim.agc import Norm, adaptive_grad_clip
-from nfnets.optim.arguments import check_number
 from nfnets.optim.groups import Group, in_groups
 
 

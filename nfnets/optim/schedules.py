@@ -2,7 +2,7 @@
 
 import optax
 
-from nfnets.optim.arguments import check_number
+from nfnets.arguments import check_number
 
 
 def peak_learning_rate(per_256: float, batch_size: int) -> float:

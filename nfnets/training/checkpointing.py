@@ -2,12 +2,14 @@
 
 import logging
 import os
+import shutil
 from typing import Any
 
 import orbax.checkpoint as ocp
 
 from nfnets.errors import InputError
 
+_PASSED_OVER = 'passed-over-'
 _LOG = logging.getLogger(__name__)
 
 
@@ -33,7 +35,12 @@ class Checkpoints:
     )
     self._read_only = read_only
     self._folder = os.path.abspath(folder)
-    self._manager = ocp.CheckpointManager(self._folder, options=options)
+    try:
+      if not read_only:
+        os.makedirs(self._folder, exist_ok=True)  # Orbax would fail on a thread, unheard
+      self._manager = ocp.CheckpointManager(self._folder, options=options)
+    except OSError as error:
+      raise InputError(f'{self._folder} cannot hold checkpoints: {error.strerror}') from error
 
   def steps(self) -> list[int]:
     """The numbers of all states found, oldest first; not all need be whole."""
@@ -62,11 +69,10 @@ class Checkpoints:
         state = self._manager.restore(step, args=wanted)['state']
       except Exception as error:  # whatever Orbax says of it, it is no whole state
         failures.append((step, error))
-        _LOG.warning('checkpoint %d in %s is not whole: %s', step, self._folder, _line(error))
+        _LOG.warning('checkpoint %d in %s is passed over: %s', step, self._folder, _line(error))
         continue
       if not self._read_only:
-        for broken, _ in failures:
-          self._manager.delete(broken)  # else the run could not save this step again
+        self._set_aside([broken for broken, _ in failures])
       return state
     if failures:
       step, error = failures[0]
@@ -75,6 +81,19 @@ class Checkpoints:
         f'the newest, {step}: {_line(error)}'
       )
     return None
+
+  def _set_aside(self, steps: list[int]) -> None:
+    """Renames states that were passed over, so that the run can save these steps again.
+
+    They are not deleted: what failed once, such as a disk that did not answer, may be read later.
+    """
+    for step in steps:
+      aside = os.path.join(self._folder, f'{_PASSED_OVER}{step}')
+      if os.path.exists(aside):
+        shutil.rmtree(aside)
+      os.rename(os.path.join(self._folder, str(step)), aside)
+    if steps:
+      self._manager.reload()
 
   def close(self) -> None:
     """Waits until all is written."""

@@ -58,7 +58,7 @@ class DataConfig:
   workers: int = 0
   """Decoding processes; 0 decodes in the training process."""
   max_bad_records: int = 100
-  """A run that met more unreadable records than this stops."""
+  """A run that meets more unreadable records than this in one epoch stops."""
 
 
 @dataclasses.dataclass
@@ -108,7 +108,7 @@ class Config:
   """So many steps in a row without finite numbers stop the run."""
 
 
-# What may differ when a run is taken up again: none of these changes a result.
+# What may differ when a run is taken up again: beyond rounding none of these changes a result.
 FREE_TO_CHANGE = {
   'data.data_dir',
   'data.threads',
@@ -170,7 +170,7 @@ def check_types(config: Any, prefix: str = '') -> None:
   for field in dataclasses.fields(config):
     value, name = getattr(config, field.name), prefix + field.name
     types = _alternatives(hints[field.name])
-    if any(dataclasses.is_dataclass(one) and isinstance(value, one) for one in types):
+    if dataclasses.is_dataclass(value) and type(value) in types:
       check_types(value, f'{name}.')
     elif not any(_fits(value, one) for one in types):
       raise InputError(f'{name}={value!r} is not {" or ".join(map(_named, types))}')
@@ -191,8 +191,13 @@ def _fits(value: Any, hint: Any) -> bool:
 def _named(hint: Any) -> str:
   if get_origin(hint) is Literal:
     return f'one of {", ".join(get_args(hint))}'
-  names = {str: 'text', bool: 'true or false', int: 'a whole number', float: 'a number'}
-  return 'None' if hint is NoneType else names.get(hint, hint.__name__)
+  names: dict[Any, str] = {
+    str: 'text',
+    bool: 'true or false',
+    int: 'a whole number',
+    float: 'a number',
+  }
+  return 'None' if hint is NoneType else names.get(hint, str(hint.__name__))
 
 
 def _fill(config: Any, values: Any, prefix: str = '') -> Any:

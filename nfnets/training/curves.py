@@ -44,4 +44,4 @@ def draw_curves(lines: Sequence[_Line], path: Path) -> Path | None:
 
 
 def _has(line: _Line, kind: str, metric: str) -> bool:
-  return line['kind'] == kind and metric in line
+  return line['kind'] == kind and line.get(metric) is not None

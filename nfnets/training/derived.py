@@ -3,11 +3,11 @@
 import dataclasses
 import math
 
+from nfnets.arguments import check_number
 from nfnets.data.datasets import Dataset, find_dataset
 from nfnets.data.images import EvalGeometry, TrainGeometry
 from nfnets.errors import InputError
 from nfnets.models.zoo import Model, create_model
-from nfnets.optim.arguments import check_number
 from nfnets.optim.schedules import peak_learning_rate
 from nfnets.training.config import Config, check_types, flatten
 
@@ -15,6 +15,7 @@ from nfnets.training.config import Config, check_types, flatten
 _BOUNDS: dict[str, dict[str, float]] = {
   'model.drop_rate': {'at_least': 0, 'below': 1},
   'model.stochdepth_rate': {'at_least': 0, 'below': 1},
+  'model.skip_gain': {},
   'data.train_size': {'at_least': 1},
   'data.test_size': {'at_least': 1},
   'data.padding': {'at_least': 0},
@@ -87,7 +88,8 @@ def derive(config: Config, num_examples: int) -> Derived:
     ),
     eval_geometry=EvalGeometry(size=data.test_size or variant.test_size, margin=data.eval_margin),
     steps_per_epoch=steps_per_epoch,
-    total_steps=math.ceil(config.epochs * num_examples / config.batch_size),
+    # Rounded first: 7 * 8 / 1437 epochs are 7 steps, though floats make a little more of it.
+    total_steps=max(1, math.ceil(round(config.epochs * num_examples / config.batch_size, 6))),
     warmup_steps=config.optimizer.warmup_epochs * steps_per_epoch,
     peak_learning_rate=peak_learning_rate(config.optimizer.learning_rate, config.batch_size),
     eval_every=config.eval_every or every_epoch,

@@ -58,12 +58,12 @@ def evaluate_run(
   mapping = make_mapping(config.mapping)
   optimizer, _ = make_optimizer(config, derived)
   with Checkpoints(folders.checkpoint_folder(workdir), read_only=True) as checkpoints:
-    state = checkpoints.restore_newest(
+    restored = checkpoints.restore_newest(
       abstract_state(derived.model, optimizer, mapping.global_sharding)
     )
-  if state is None:
+  if restored is None:
     raise InputError(f'workdir={str(workdir)!r} holds no checkpoint yet')
-  state: TrainState = mapping.from_global(state)
+  state: TrainState = mapping.from_global(restored)
   evaluate = Evaluator(
     make_eval_step(derived.model, derived.dataset, config.precision),
     mapping,

@@ -59,14 +59,11 @@ class Evaluator:
     self._batch_size = -(-min(batch_size, len(records)) // devices) * devices
     self._threads = threads
 
-  def __call__(
-    self, *models: tuple[Any, Any], max_batches: int | None = None
-  ) -> tuple[Scores, ...]:
+  def __call__(self, *models: tuple[Any, Any]) -> tuple[Scores, ...]:
     """Scores of each pair (params, state), all from one pass over the data.
 
     Args:
       *models: parameters and state, on the devices.
-      max_batches: stop after so many batches; None for the whole split.
 
     Raises:
       RunError: no example could be read.
@@ -80,9 +77,7 @@ class Evaluator:
       shard=(jax.process_index(), jax.process_count()),
       threads=self._threads,
     ) as batches:
-      for number, batch in enumerate(batches):
-        if number == max_batches:
-          break
+      for batch in batches:
         unreadable += int(batch.pop('bad_records').sum())
         on_devices = self._mapping.spread(batch)
         for total, (params, state) in zip(sums, models, strict=True):

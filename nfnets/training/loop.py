@@ -20,7 +20,7 @@ from nfnets.training.optimizer import make_optimizer
 from nfnets.training.parallel import make_mapping
 from nfnets.training.report import Report
 from nfnets.training.state import TrainState, abstract_state, create_state
-from nfnets.training.step import Metrics, make_eval_step, make_train_step
+from nfnets.training.step import Batch, Metrics, make_eval_step, make_train_step
 from nfnets.training.stopping import StopFlag
 
 
@@ -49,6 +49,12 @@ def train(config: Config, workdir: Path, *, force: bool = False) -> Outcome:
     InputError: the config, the data or the folder cannot be used.
     RunError: the run diverged, or too many records cannot be read.
   """
+  if not isinstance(config, Config):
+    raise InputError(
+      f'config is a {type(config).__name__}: expected a nfnets.training.config.Config'
+    )
+  if jax.process_count() > 1:
+    raise InputError(f'{jax.process_count()} processes: a run of several is not supported yet')
   derived = derive(config, config.batch_size)  # so that a wrong field is told before missing data
   if config.batch_size % jax.device_count():
     raise InputError(
@@ -59,12 +65,14 @@ def train(config: Config, workdir: Path, *, force: bool = False) -> Outcome:
   held_out = open_records(data_dir, dataset, derived.eval_split)
   derived = derive(config, len(records))
   data = {'training': records.fingerprint, 'evaluation': held_out.fingerprint}
-  folders.claim(workdir, config, data, force=force)
+  folders.check(workdir, config, data, force=force)
   with (
+    folders.locked(workdir),
     StopFlag() as stop,
     Checkpoints(folders.checkpoint_folder(workdir), keep=config.keep_checkpoints) as checkpoints,
   ):
     run = _Run(config, derived, checkpoints, held_out)
+    folders.claim(workdir, config, data)  # now that its states are known to fit
     with Report(workdir, start_step=run.step, total_steps=derived.total_steps) as report:
       return run.go(records, report, stop)
 
@@ -91,7 +99,7 @@ class _Run:
     self._state = self._first_state(optimizer)
     self.step = int(self._state.step)
     self._meter = Meter(config.batch_size)
-    self._bad_records = 0
+    self._bad_records, self._bad_epoch = 0, 0
 
   def _first_state(self, optimizer: optax.GradientTransformation) -> TrainState:
     like = abstract_state(self._derived.model, optimizer, self._mapping.global_sharding)
@@ -160,20 +168,28 @@ class _Run:
         scores = self._eval(report)
       if is_due(self.step, derived.checkpoint_every, stopping):
         self._save()
+    if int(self._state.bad_steps):
+      report.say(f'the last {self._state.bad_steps} steps changed nothing: not finite')
     return scores if self.step == derived.total_steps else None
 
-  def _next(self, batches: Batches) -> tuple[dict[str, jax.Array], float]:
+  def _next(self, batches: Batches) -> tuple[Batch, float]:
     """The next batch, on its way to the devices, and the seconds it took the host."""
     start = time.monotonic()
     batch = next(batches)
-    self._bad_records += int(batch.pop('bad_records').sum())
+    self._count_bad(int(batch.pop('bad_records').sum()))
+    return self._mapping.spread(batch), time.monotonic() - start
+
+  def _count_bad(self, records: int) -> None:
+    """Counts anew in every epoch: the same records are met again."""
+    epoch = int(self.step / self._derived.steps_per_epoch)
+    self._bad_records = records + (self._bad_records if epoch == self._bad_epoch else 0)
+    self._bad_epoch = epoch
     if self._bad_records > self._config.data.max_bad_records:
       raise RunError(
-        f'{self._bad_records} records could not be read by step {self.step}, more than '
-        f'data.max_bad_records={self._config.data.max_bad_records}; {self._last_saved()}: '
-        'the log names their files'
+        f'{self._bad_records} records could not be read in epoch {epoch}, up to step {self.step}, '
+        f'more than data.max_bad_records={self._config.data.max_bad_records}; '
+        f'{self._last_saved()}: the log names their files'
       )
-    return self._mapping.spread(batch), time.monotonic() - start
 
   def _check(self, metrics: Metrics | None) -> None:
     """Waits for a step; stops a run that diverged."""

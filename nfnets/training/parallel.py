@@ -16,6 +16,7 @@ from nfnets.errors import InputError
 from nfnets.training.step import AXIS
 
 HostBatch = dict[str, np.ndarray]
+Devices = Sequence[Any]  # of jax.Device, which is no type to type checkers
 
 
 class Mapping(abc.ABC):
@@ -51,7 +52,7 @@ class Mapping(abc.ABC):
     """What `to_global` undoes."""
 
 
-def make_mapping(how: str, devices: Sequence[jax.Device] | None = None) -> Mapping:
+def make_mapping(how: str, devices: Devices | None = None) -> Mapping:
   """The way called 'pmap' or 'shard_map'.
 
   Args:
@@ -70,12 +71,13 @@ def make_mapping(how: str, devices: Sequence[jax.Device] | None = None) -> Mappi
 class PmapMapping(Mapping):
   """`jax.pmap` with the state unstacked: replicated in, replicated out, in its plain shapes."""
 
-  def __init__(self, devices: Sequence[jax.Device] | None = None):
+  def __init__(self, devices: Devices | None = None):
     """See `make_mapping`."""
     self._devices = devices
     self.num_devices = len(devices or jax.devices())
-    self._local_devices = devices or jax.local_devices()
-    self._local = _replicated(_mesh(self._local_devices))
+    self._local_mesh = _mesh(devices or jax.local_devices())
+    self._local = _replicated(self._local_mesh)
+    self._parts = NamedSharding(self._local_mesh, PartitionSpec(AXIS))
     self.global_sharding = _replicated(_mesh(devices or jax.devices()))
 
   def train_step(self, step: Callable[..., Any]) -> Callable[..., Any]:
@@ -101,8 +103,9 @@ class PmapMapping(Mapping):
 
   def spread(self, batch: HostBatch) -> Any:
     """See `Mapping`: [local, ...] -> [local devices, local / devices, ...]."""
-    devices = len(self._local_devices)
-    return {name: part.reshape(devices, -1, *part.shape[1:]) for name, part in batch.items()}
+    devices = self._local_mesh.size
+    stacked = {name: part.reshape(devices, -1, *part.shape[1:]) for name, part in batch.items()}
+    return jax.device_put(stacked, self._parts)
 
   def to_global(self, tree: Any) -> Any:
     """See `Mapping`."""
@@ -116,7 +119,7 @@ class PmapMapping(Mapping):
 class ShardMapping(Mapping):
   """`jax.shard_map` over one mesh of all devices of all processes."""
 
-  def __init__(self, devices: Sequence[jax.Device] | None = None):
+  def __init__(self, devices: Devices | None = None):
     """See `make_mapping`."""
     self._mesh = _mesh(devices or jax.devices())
     self.num_devices = self._mesh.size
@@ -161,7 +164,7 @@ class ShardMapping(Mapping):
     return tree
 
 
-def _mesh(devices: Sequence[jax.Device]) -> Mesh:
+def _mesh(devices: Devices) -> Mesh:
   return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import tensorboardX
 
+from nfnets.errors import InputError
 from nfnets.training.curves import draw_curves
 from nfnets.training.evaluation import Scores
 
@@ -41,7 +42,7 @@ class Report:
 
   def write(self, step: int, kind: str, metrics: Mapping[str, float]) -> None:
     """Stores the metrics of one step; `kind` is 'train' or 'eval'."""
-    line = {'step': step, 'kind': kind, **metrics}
+    line = {'step': step, 'kind': kind} | {k: _json_number(v) for k, v in metrics.items()}
     self._lines.write(json.dumps(line) + '\n')
     self._lines.flush()
     for name, value in metrics.items():
@@ -96,12 +97,31 @@ class Report:
     self.close()
 
 
-def read_metrics(path: Path) -> list[dict[str, float | str]]:
-  """The lines of a `metrics.jsonl`; a last line cut off by a kill is left out."""
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+  """The lines of a `metrics.jsonl`; a last line cut off by a kill is left out.
+
+  Raises:
+    InputError: another line is no metrics.
+  """
   if not path.exists():
     return []
   *whole, _ = path.read_text(encoding='utf-8').split('\n')
-  return [json.loads(line) for line in whole]
+  return [_parsed(line, f'{path}, line {number}') for number, line in enumerate(whole, 1)]
+
+
+def _parsed(line: str, where: str) -> dict[str, Any]:
+  try:
+    parsed = json.loads(line)
+    if isinstance(parsed['step'], int) and isinstance(parsed['kind'], str):
+      return parsed
+  except (ValueError, KeyError, TypeError):
+    pass
+  raise InputError(f'{where}: {line[:40]!r} is no metrics; mend the file or move it away')
+
+
+def _json_number(value: float) -> float | None:
+  """JSON has no NaN and no infinity: they are null there."""
+  return value if math.isfinite(value) else None
 
 
 def _drop_after(path: Path, step: int) -> None:

@@ -1,8 +1,10 @@
 """The folder of one run: whose it is, and what lies where in it."""
 
+import contextlib
+import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from nfnets.training.config import Config, differences, from_json, to_json
 
 _CONFIG = 'config.json'
 _DATA = 'data.json'
+_LOCK = '.lock'
 _CHECKPOINTS = 'checkpoints'
 
 
@@ -36,17 +39,48 @@ def read_config(workdir: Path) -> Config:
     raise InputError(f'{path} cannot be read: {error}') from error
 
 
-def claim(workdir: Path, config: Config, data: Mapping[str, Any], *, force: bool = False) -> None:
-  """Makes `workdir` the folder of the run `config`, or takes it up if it is that already.
-
-  Args:
-    workdir: made if it does not exist.
-    config: stored there as `config.json`.
-    data: what identifies the datasets of the run, as JSON values; stored as `data.json`.
-    force: take the folder over even if it belongs to another run.
+def as_folder(argument: str, value: str) -> Path:
+  """The folder that a person named; `~` is the home folder.
 
   Raises:
-    InputError: the folder belongs to another run, or is none that a run can have.
+    InputError: the name is empty, as a shell leaves it where a variable is not set.
+  """
+  if not value.strip():
+    raise InputError(f'{argument}={value!r} names no folder')
+  return Path(value).expanduser()
+
+
+@contextlib.contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+  """Keeps `workdir`, which is made if need be, from a second process while in a `with` block.
+
+  Raises:
+    InputError: another process has it, or it cannot be made.
+  """
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    file = (workdir / _LOCK).open('w', encoding='utf-8')
+  except OSError as error:
+    raise InputError(f'workdir={str(workdir)!r} cannot be written: {error.strerror}') from error
+  with file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+      raise InputError(f'workdir={str(workdir)!r} is in use by another process') from None
+    yield
+
+
+def check(workdir: Path, config: Config, data: Mapping[str, Any], *, force: bool = False) -> None:
+  """Refuses a folder that holds checkpoints of another run; changes nothing.
+
+  Args:
+    workdir: need not exist.
+    config: of the run.
+    data: what identifies its datasets, as JSON values.
+    force: take the folder over all the same.
+
+  Raises:
+    InputError: the folder belongs to another run.
   """
   changed = [] if force else _changes(workdir, config, data)
   if changed:
@@ -54,23 +88,36 @@ def claim(workdir: Path, config: Config, data: Mapping[str, Any], *, force: bool
       f'workdir={str(workdir)!r} belongs to another run ({"; ".join(changed)}): '
       'choose another folder, or --force to go on with the new values'
     )
+
+
+def claim(workdir: Path, config: Config, data: Mapping[str, Any]) -> None:
+  """Makes `workdir` the folder of the run: stores `config.json` and `data.json`.
+
+  Raises:
+    InputError: the folder cannot be written.
+  """
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     _write(workdir / _CONFIG, to_json(config))
     _write(workdir / _DATA, json.dumps(data, indent=2) + '\n')
   except OSError as error:
-    raise InputError(f'workdir={str(workdir)!r} cannot be written: {error}') from error
+    raise InputError(f'workdir={str(workdir)!r} cannot be written: {error.strerror}') from error
 
 
 def _changes(workdir: Path, config: Config, data: Mapping[str, Any]) -> list[str]:
   """What tells the run in `workdir` from this one, a line each."""
-  if not os.path.exists(workdir / _CONFIG):
+  if not os.path.exists(workdir / _CONFIG) or not _has_states(workdir):
     return []
   changed = differences(read_config(workdir), config)
   if not changed and os.path.exists(workdir / _DATA):
     before = _read_data(workdir / _DATA)
     changed = [f'the {name} data changed' for name in data if before.get(name) != data[name]]
   return changed
+
+
+def _has_states(workdir: Path) -> bool:
+  folder = checkpoint_folder(workdir)
+  return folder.is_dir() and any(name.isdigit() for name in os.listdir(folder))
 
 
 def _read_data(path: Path) -> dict[str, Any]:

@@ -131,6 +131,14 @@ def test_a_data_set_smaller_than_a_batch(records: Records):
   assert np.bincount(labels).tolist() == [8] * COUNT
 
 
+@pytest.mark.parametrize('batch_size', [1, 37])
+def test_any_batch_size_will_do(records: Records, batch_size: int):
+  """Batches that no chunk but that of one example divides."""
+  wanted = np.concatenate([batch['labels'] for batch in take(records, 10)])
+  found = [batch['labels'] for batch in take(records, 80 // batch_size, batch_size=batch_size)]
+  np.testing.assert_array_equal(np.concatenate(found), wanted[: len(found) * batch_size])
+
+
 def damage(path: Path, record: int) -> None:
   start = int(shards.index_tfrecords(str(path), 10)[record, 0])
   data = bytearray(path.read_bytes())

@@ -42,6 +42,7 @@ def restore(config: Config, workdir: Path) -> TrainState:
 def test_a_run_leaves_everything_in_its_folder(finished: Finished):
   assert {one.name for one in finished.workdir.iterdir()} == {
     'config.json', 'data.json', 'metrics.jsonl', 'curves.png', 'checkpoints', 'tensorboard',
+    '.lock',
   }  # fmt: skip
   assert read_config(finished.workdir) == finished.config
   assert {one.name for one in (finished.workdir / 'checkpoints').iterdir()} == {'20', '24'}
@@ -197,7 +198,7 @@ def test_too_many_unreadable_records_stop_the_run(tmp_path: Path, config: Config
   with pytest.raises(RunError) as caught:
     train(config, tmp_path / 'run')
   assert re.fullmatch(
-    r'\d+ records could not be read by step 0, more than data\.max_bad_records=3; '
+    r'\d+ records could not be read in epoch 0, up to step 0, more than data\.max_bad_records=3; '
     'nothing was saved yet: the log names their files',
     str(caught.value),
   )

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
+from nfnets.errors import InputError
 from nfnets.training import report as module
 from nfnets.training.evaluation import Scores
 from nfnets.training.report import CURVES, METRICS, Report, read_metrics
@@ -65,12 +66,13 @@ def test_tensorboard_is_given_the_same_numbers(tmp_path: Path):
   assert len(scalars) == 3 + 10
 
 
-def test_what_is_not_a_number_is_kept_in_the_lines_alone(tmp_path: Path):
+def test_what_is_not_a_number_is_null(tmp_path: Path):
   with Report(tmp_path, start_step=0, total_steps=10) as report:
     report.write(5, 'train', {'loss': math.nan, 'gradient_norm': math.inf, 'accuracy': 0.5})
-  (line,) = read_metrics(tmp_path / METRICS)
-  assert math.isnan(line['loss'])
-  assert line['gradient_norm'] == math.inf
+  assert 'NaN' not in (tmp_path / METRICS).read_text()  # which is no JSON
+  assert read_metrics(tmp_path / METRICS) == [
+    {'step': 5, 'kind': 'train', 'loss': None, 'gradient_norm': None, 'accuracy': 0.5}
+  ]
   assert list(events(tmp_path)) == [('train/accuracy', 5, 0.5)]
 
 
@@ -89,6 +91,17 @@ def test_a_last_line_that_was_cut_off_is_left_out(tmp_path: Path, end: str):
   with Report(tmp_path, start_step=20, total_steps=50) as report:
     report.write(30, 'train', TRAIN)
   assert steps(tmp_path) == [10, 20, 30]
+
+
+@pytest.mark.parametrize(
+  'line', ['{"step": 1', '[]', '{"step": "1", "kind": "a"}', '{"step": 1}', '']
+)
+def test_a_line_that_is_no_metrics_is_named(tmp_path: Path, line: str):
+  write_lines(tmp_path, [10, 20], f'{line}\n')
+  message = f'^{tmp_path / METRICS}, line 3: .* is no metrics; mend the file or move it away$'
+  with pytest.raises(InputError, match=message):
+    Report(tmp_path, start_step=20, total_steps=50)
+  assert (tmp_path / METRICS).read_text().endswith(f'{line}\n')
 
 
 def test_there_are_no_metrics_before_the_first(tmp_path: Path):

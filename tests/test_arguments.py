@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nfnets.arguments import check_number
 from nfnets.errors import InputError
-from nfnets.optim.arguments import check_number
 
 
 @pytest.mark.parametrize('value', [1, 0.5, np.float32(2), np.int64(3), jnp.ones(()), np.ones(())])

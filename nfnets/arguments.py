@@ -1,4 +1,4 @@
-"""The one check of numbers that people give to an optimizer."""
+"""The one check of numbers that people give."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -33,7 +33,7 @@ def check_number(
   number = _as_number(value)
   if np.isfinite(number) and all(holds(number, bound) for _, bound, holds in given):
     return
-  wanted = ' and '.join(f'{sign} {bound:g}' for sign, bound, _ in given)
+  wanted = ' and '.join(f'{sign} {bound}' for sign, bound, _ in given)
   raise InputError(f'{name}={value!r}: must be one finite number {wanted}'.rstrip())
 
 
