@@ -49,7 +49,7 @@ def test_every_stage_starts_anew_with_its_first_block(name):
   assert len(found) == sum(VARIANTS[name].depths)
   for before, place in itertools.pairwise(found):
     starts_stage = [one.stage for one in found].index(before.stage) == before.index
-    expected = (1 if starts_stage else before.variance) + 0.2**2
+    expected = (1 if starts_stage else before.variance) + VARIANTS[name].alpha ** 2
     assert place.variance == pytest.approx(expected, rel=1e-12)
 
 

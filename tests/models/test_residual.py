@@ -317,5 +317,5 @@ def test_a_negative_number_of_classes_is_named():
 
 def test_a_group_wider_than_the_block_is_named():
   variant = dataclasses.replace(VARIANTS['nfnet_tiny'], group_width=64)
-  with pytest.raises(InputError, match=r'^group_width=64 is more than the 64 output channels of'):
+  with pytest.raises(InputError, match=r'^group_width=64 is more than the width 32 of block 0'):
     hk.transform(lambda: nfnets.NFNet(10, variant).variant).apply({}, None)
