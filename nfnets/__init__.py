@@ -15,7 +15,8 @@ The modules (`NFNet`, `WSConv2D`, ...) work in other Haiku code, the optimizer i
 from nfnets import optim
 from nfnets.errors import InputError
 from nfnets.models.activations import ACTIVATIONS
-from nfnets.models.families import (
+from nfnets.models.layers import SqueezeExcite, WSConv2D
+from nfnets.models.networks import (
   FixupResNet,
   NFNet,
   NFRegNet,
@@ -24,7 +25,6 @@ from nfnets.models.families import (
   ResNetV1,
   SkipInitResNet,
 )
-from nfnets.models.layers import SqueezeExcite, WSConv2D
 from nfnets.models.zoo import Model, create_model, list_models
 from nfnets.optim.agc import adaptive_grad_clip
 

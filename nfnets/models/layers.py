@@ -6,6 +6,7 @@ float32 unless the parameters themselves are handed over in another dtype.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import haiku as hk
 import jax
@@ -33,6 +34,10 @@ class Mode:
     key = hk.next_rng_key()
     keys = jax.vmap(functools.partial(jax.random.fold_in, key))(self.example_ids)
     return jax.vmap(lambda k: jax.random.uniform(k, shape))(keys)
+
+
+Layer = Callable[[jax.Array, Mode], jax.Array]
+"""What a network is made of: [N, H, W, C] -> [N, h, w, c]."""
 
 
 def standardize(

@@ -9,11 +9,9 @@ import jax.numpy as jnp
 
 from nfnets.errors import InputError
 from nfnets.models import plan
-from nfnets.models.layers import Linear, Mode, dropout, scalar
+from nfnets.models.layers import Layer, Linear, Mode, dropout, scalar
 from nfnets.models.plan import Place
 from nfnets.models.variants import Variant
-
-Layer = Callable[[jax.Array, Mode], jax.Array]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
