@@ -130,7 +130,8 @@ def _normal(leaves: _Leaves, rng: jax.Array) -> dict[_Path, jax.Array]:
   numbers = numbers.reshape(-1)
   starts = np.cumsum([0, *rows]) * _ROW
   return {
-    path: jnp.asarray(numbers[start : start + size].reshape(leaf.shape), leaf.dtype)
+    # A copy: a view would share memory with `numbers`, of which JAX disposes at exit.
+    path: jnp.array(numbers[start : start + size].reshape(leaf.shape), leaf.dtype)
     for (path, leaf), start, size in zip(leaves.items(), starts, sizes, strict=False)
   }
 
