@@ -61,11 +61,17 @@ def _guarded(function: Callable[[list[str]], Any], argv: list[str]) -> Any:
   try:
     return function(argv)
   except (InputError, RunError) as error:
-    print('error:', ' '.join(str(error).split()), file=sys.stderr)
+    _tell(f'error: {" ".join(str(error).split())}')
     sys.exit(_BAD_INPUT if isinstance(error, InputError) else _FAILED_RUN)
   except KeyboardInterrupt:
-    print('interrupted', file=sys.stderr)
+    _tell('interrupted')
     sys.exit(_INTERRUPTED)
+
+
+def _tell(line: str) -> None:
+  """One write: `print` makes several, and threads that still log would write between them."""
+  sys.stderr.write(f'{line}\n')
+  sys.stderr.flush()
 
 
 def _parse(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> list[str]:

@@ -1,3 +1,4 @@
+import io
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from nfnets import command_line
-from nfnets.errors import InputError
+from nfnets.errors import InputError, RunError
 from nfnets.training.config import Config, flatten
 
 # ml_collections loads config files in a way that Python is to give up in 3.15.
@@ -199,6 +200,23 @@ def run_script(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str
 def test_how_a_command_ends(folder: Path, arguments: list[str], code: int, out: str, err: str):
   done = run_script(folder, *arguments)
   assert (done.returncode, done.stdout, done.stderr) == (code, out, err)
+
+
+def test_an_error_is_one_write_between_those_of_other_threads(monkeypatch: pytest.MonkeyPatch):
+  written = []
+
+  class Stderr(io.StringIO):
+    def write(self, text: str) -> int:
+      written.append(text)
+      return len(text)
+
+  def main(argv: list[str]) -> None:
+    raise RunError('it diverged')
+
+  monkeypatch.setattr(sys, 'stderr', Stderr())
+  with pytest.raises(SystemExit):
+    command_line._guarded(main, [])
+  assert written == ['error: it diverged\n']
 
 
 def test_a_bug_keeps_its_traceback(folder: Path):
