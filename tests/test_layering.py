@@ -27,13 +27,21 @@ PARTS = {
   **dict.fromkeys(BESIDE_EACH_OTHER, COMMON),
   'nfnets.batchnorm': COMMON | {'nfnets.models'},
   'nfnets.training': COMMON | BESIDE_EACH_OTHER | {'nfnets.batchnorm'},
+  'nfnets.plots': COMMON | {'nfnets.models'},
   'nfnets.benchmarks': COMMON | {'nfnets.models', 'nfnets.training'},
   'nfnets.command_line': COMMON,
   'nfnets': COMMON | {'nfnets.models', 'nfnets.optim', 'nfnets.weights'},
   'configs': COMMON | {'nfnets.training'},
   'scripts': COMMON
   | BESIDE_EACH_OTHER
-  | {'nfnets', 'nfnets.batchnorm', 'nfnets.training', 'nfnets.benchmarks', 'nfnets.command_line'},
+  | {
+    'nfnets',
+    'nfnets.plots',
+    'nfnets.batchnorm',
+    'nfnets.training',
+    'nfnets.benchmarks',
+    'nfnets.command_line',
+  },
 }
 
 # Within nfnets.models, a module may import those before it.
@@ -41,6 +49,7 @@ MODELS = (
   'variants',
   'published',
   'plan',
+  'taps',
   'activations',
   'convolution',
   'initializers',
@@ -55,6 +64,9 @@ MODELS = (
   'networks',
   'zoo',
   'inspection',
+  'features',
+  'memory',
+  'signals',
   'tables',
   'folding',
 )

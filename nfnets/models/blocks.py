@@ -12,6 +12,7 @@ from nfnets.models.initializers import Constant, Normal
 from nfnets.models.layers import Mode
 from nfnets.models.normalization import BatchNorm
 from nfnets.models.plan import Place
+from nfnets.models.taps import tap
 from nfnets.models.variants import Variant
 
 Activation = Callable[[jax.Array], jax.Array]
@@ -94,7 +95,7 @@ class PreactBlock(hk.Module):
     y = self.conv2(self.activation(y))
     if excite and not design.inner_se:
       y = excite(y)
-    y = layers.stochastic_depth(y, self.drop_rate, mode)
+    y = layers.stochastic_depth(tap('branch', y), self.drop_rate, mode)
     gain = hk.get_parameter('skip_gain', (), init=Constant(self.initial_gain))
     return shortcut + y * (self.alpha * gain.astype(y.dtype))
 
@@ -132,7 +133,9 @@ class FixupBlock(hk.Module):
     y = self.activation(self.conv1(y + layers.scalar('bias2a', x)) + layers.scalar('bias2b', x))
     y = self.conv2(y + layers.scalar('bias3a', x))
     y = y * layers.scalar('scale', x, first=1.0) + layers.scalar('bias3b', x)
-    return self.activation(layers.stochastic_depth(y, self.drop_rate, mode) + shortcut)
+    return self.activation(
+      layers.stochastic_depth(tap('branch', y), self.drop_rate, mode) + shortcut
+    )
 
 
 class BatchNormBlock(hk.Module):
@@ -193,4 +196,4 @@ class BatchNormBlock(hk.Module):
   @hk.transparent
   def _branch_end(self, y: jax.Array, mode: Mode) -> jax.Array:
     y = self.squeeze_excite(y) if self.squeeze_excite else y
-    return layers.stochastic_depth(y, self.drop_rate, mode)
+    return layers.stochastic_depth(tap('branch', y), self.drop_rate, mode)

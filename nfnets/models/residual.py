@@ -11,6 +11,7 @@ from nfnets.errors import InputError
 from nfnets.models import plan
 from nfnets.models.layers import Layer, Linear, Mode, dropout, scalar
 from nfnets.models.plan import Place
+from nfnets.models.taps import tap
 from nfnets.models.variants import Variant
 
 
@@ -97,7 +98,7 @@ class ResidualNet(hk.Module):
     features = {'stem': self.stem(images, mode)}
     x = features['stem']
     for index, block in enumerate(self.blocks):
-      x = features[f'block_{index}'] = block(x, mode)
+      x = features[f'block_{index}'] = tap('block', block(x, mode))
     pool = jnp.mean(self.neck(x, mode).astype(jnp.float32), axis=(1, 2))
     outputs = {'pool': pool}
     if self.classifier is not None:
