@@ -17,6 +17,7 @@ from nfnets.errors import InputError
 from nfnets.models.activations import ACTIVATIONS
 from nfnets.models.attention import EfficientChannelAttention, SqueezeExcite
 from nfnets.models.execution import Execution
+from nfnets.models.features import feature_shapes
 from nfnets.models.layers import WSConv2D
 from nfnets.models.networks import (
   FixupResNet,
@@ -52,6 +53,7 @@ __all__ = [
   'WideResNet',
   'adaptive_grad_clip',
   'create_model',
+  'feature_shapes',
   'list_models',
   'optim',
   'tap',

@@ -6,6 +6,7 @@ with a key derived from the parameter's path.  So a value depends on seed and pa
 what else the network holds.
 """
 
+import contextvars
 import math
 import zlib
 from collections.abc import Callable, Sequence
@@ -34,6 +35,9 @@ Leaves = dict[_Path, Leaf]
 """(module path, name) -> leaf."""
 _Tree = hk.MutableParams
 
+# What the innermost `record` fills: Haiku shows every new parameter to all creators.
+_INNERMOST: contextvars.ContextVar[Leaves | None] = contextvars.ContextVar('leaves', default=None)
+
 _ROW = 4096  # numbers; a leaf takes a whole number of rows
 
 
@@ -61,10 +65,12 @@ def record(forward: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Leaves, 
   state: Leaves = {}
 
   def recorder(leaves: Leaves) -> Callable[..., jax.Array]:
-    def create(_, shape, dtype, init, context):
+    def create(next_creator, shape, dtype, init, context):
+      if _INNERMOST.get() is not params:  # a `record` within this one, with modules of its own
+        return next_creator(shape, dtype, init)
       module, _, name = context.full_name.rpartition('/')
       leaves[module, name] = Leaf(tuple(shape), dtype, init)
-      return jnp.zeros(shape, dtype)  # not looked at; creators further out are not for this module
+      return next_creator(shape, dtype, jnp.zeros)  # its value is not looked at
 
     return create
 
@@ -76,7 +82,11 @@ def record(forward: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Leaves, 
       return forward(*args)
 
   network = hk.transform_with_state(recorded)
-  _, whole_state = jax.eval_shape(network.init, jax.random.key(0), *args)
+  token = _INNERMOST.set(params)
+  try:
+    _, whole_state = jax.eval_shape(network.init, jax.random.key(0), *args)
+  finally:
+    _INNERMOST.reset(token)
   for module, entries in whole_state.items():
     for name, entry in entries.items():
       state.setdefault((module, name), Leaf(entry.shape, entry.dtype, Constant(0)))

@@ -14,6 +14,7 @@ from nfnets.models.initialization import Leaf, Leaves, record
 from nfnets.models.layers import Terms
 
 Block = Callable[[jax.Array, Terms], jax.Array]
+_Arrays = dict[str, jax.Array]
 
 
 class _Within(hk.Module):
@@ -22,14 +23,21 @@ class _Within(hk.Module):
   def __init__(self, path: str):
     super().__init__(name=hk.force_name(path))
 
-  def parameter(self, name: str, leaf: Leaf) -> jax.Array:
-    return hk.get_parameter(name, leaf.shape, leaf.dtype, init=leaf.init)
+  def parameters(self, leaves: Mapping[str, Leaf]) -> _Arrays:
+    return {
+      name: hk.get_parameter(name, leaf.shape, leaf.dtype, init=leaf.init)
+      for name, leaf in leaves.items()
+    }
 
-  def state(self, name: str, leaf: Leaf) -> jax.Array:
-    return hk.get_state(name, leaf.shape, leaf.dtype, init=leaf.init)
+  def state(self, leaves: Mapping[str, Leaf]) -> _Arrays:
+    return {
+      name: hk.get_state(name, leaf.shape, leaf.dtype, init=leaf.init)
+      for name, leaf in leaves.items()
+    }
 
-  def set_state(self, name: str, value: jax.Array) -> None:
-    hk.set_state(name, value)
+  def set_state(self, values: _Arrays) -> None:
+    for name, value in values.items():
+      hk.set_state(name, value)
 
 
 def scan(
@@ -59,8 +67,8 @@ def scan(
 
   block = hk.transform_with_state(forward)
   params, state = record(forward, _shapes((x, terms[0])))
-  stacked_params = _stacked(params, paths, _Within.parameter)
-  stacked_state = _stacked(state, paths, _Within.state)
+  all_params = _read(params, paths, _Within.parameters)
+  all_state = _read(state, paths, _Within.state)
   if hk.running_init():
     return x  # now that everything has been asked for
 
@@ -69,8 +77,9 @@ def scan(
     y, new_state = block.apply(params, state, None, x, terms)
     return y.astype(x.dtype), new_state if updates_state else None
 
-  xs = (stacked_params, stacked_state, jax.tree.map(lambda *leaves: jnp.stack(leaves), *terms))
-  x, new_state = jax.lax.scan(wrap(step), x, xs)
+  x, new_state = jax.lax.scan(
+    wrap(step), x, _stack(list(zip(all_params, all_state, terms, strict=True)))
+  )
   if updates_state:
     _write(new_state, paths)
   return x
@@ -80,25 +89,33 @@ def _shapes(tree: Any) -> Any:
   return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
 
 
-def _stacked(
-  leaves: Leaves, paths: Sequence[str], read: Callable[[_Within, str, Leaf], jax.Array]
-) -> dict[str, dict[str, jax.Array]]:
-  """The blocks' leaves [blocks, *shape], by the paths that they have in a block on its own."""
-  stacked: dict[str, dict[str, jax.Array]] = {}
+def _stack(trees: Sequence[Any]) -> Any:
+  return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def _read(
+  leaves: Leaves,
+  paths: Sequence[str],
+  read: Callable[[_Within, Mapping[str, Leaf]], _Arrays],
+) -> list[dict[str, _Arrays]]:
+  """What each block has, by the module paths of a block on its own."""
+  modules: dict[str, dict[str, Leaf]] = {}
   for (module, name), leaf in leaves.items():
-    values = [read(_Within(_inside(path, module)), name, leaf) for path in paths]
-    stacked.setdefault(module, {})[name] = jnp.stack(values)
-  return stacked
+    modules.setdefault(module, {})[name] = leaf
+  return [
+    {module: read(_Within(_inside(path, module)), names) for module, names in modules.items()}
+    for path in paths
+  ]
 
 
-def _write(state: Mapping[str, Mapping[str, jax.Array]], paths: Sequence[str]) -> None:
-  for module, entries in state.items():
-    for name, stacked in entries.items():
-      for path, value in zip(paths, jnp.unstack(stacked), strict=True):
-        _Within(_inside(path, module)).set_state(name, value)
+def _write(state: Mapping[str, _Arrays], paths: Sequence[str]) -> None:
+  for module, stacked in state.items():
+    values = {name: jnp.unstack(entries) for name, entries in stacked.items()}
+    for i, path in enumerate(paths):
+      _Within(_inside(path, module)).set_state({name: values[name][i] for name in values})
 
 
 def _inside(path: str, module: str) -> str:
-  """The path of a block's inner `module`, such as 'nf_block/~/conv0', where the block has `path`."""
+  """The path of a block's inner `module`, say 'nf_block/~/conv0', where the block has `path`."""
   _, slash, rest = module.partition('/')
   return path + slash + rest
