@@ -15,7 +15,10 @@ The modules (`NFNet`, `WSConv2D`, ...) work in other Haiku code, the optimizer i
 from nfnets import optim
 from nfnets.errors import InputError
 from nfnets.models.activations import ACTIVATIONS
-from nfnets.models.layers import SqueezeExcite, WSConv2D
+from nfnets.models.attention import EfficientChannelAttention, SqueezeExcite
+from nfnets.models.execution import Execution
+from nfnets.models.features import feature_shapes
+from nfnets.models.layers import WSConv2D
 from nfnets.models.networks import (
   FixupResNet,
   NFNet,
@@ -24,7 +27,9 @@ from nfnets.models.networks import (
   ResNet,
   ResNetV1,
   SkipInitResNet,
+  WideResNet,
 )
+from nfnets.models.taps import tap
 from nfnets.models.zoo import Model, create_model, list_models
 from nfnets.optim.agc import adaptive_grad_clip
 
@@ -32,6 +37,8 @@ __version__ = '0.1.0'
 
 __all__ = [
   'ACTIVATIONS',
+  'EfficientChannelAttention',
+  'Execution',
   'FixupResNet',
   'InputError',
   'Model',
@@ -43,8 +50,11 @@ __all__ = [
   'SkipInitResNet',
   'SqueezeExcite',
   'WSConv2D',
+  'WideResNet',
   'adaptive_grad_clip',
   'create_model',
+  'feature_shapes',
   'list_models',
   'optim',
+  'tap',
 ]

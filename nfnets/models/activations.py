@@ -34,11 +34,16 @@ def _gelu_tanh(x: jax.Array) -> jax.Array:
   return nn.gelu(x, approximate=True)
 
 
+def _gelu_erf(x: jax.Array) -> jax.Array:
+  return nn.gelu(x, approximate=False)
+
+
 ACTIVATIONS = {
   'identity': Activation(_identity, 1.0),
   'celu': Activation(nn.celu, 1.270926833152771),
   'elu': Activation(nn.elu, 1.2716004848480225),
   'gelu': Activation(_gelu_tanh, 1.7015043497085571),
+  'gelu_exact': Activation(_gelu_erf, 1.7015043497085571),
   'leaky_relu': Activation(nn.leaky_relu, 1.70590341091156),
   'log_sigmoid': Activation(nn.log_sigmoid, 1.9193484783172607),
   'relu': Activation(nn.relu, 1.7139588594436646),

@@ -6,6 +6,7 @@ with a key derived from the parameter's path.  So a value depends on seed and pa
 what else the network holds.
 """
 
+import contextvars
 import math
 import zlib
 from collections.abc import Callable, Sequence
@@ -21,15 +22,21 @@ from jax.extend.random import threefry_2x32
 from nfnets.models.initializers import Constant, Normal
 
 
-class _Leaf(NamedTuple):
+class Leaf(NamedTuple):
+  """A parameter or an entry of the state, before it has a value."""
+
   shape: tuple[int, ...]
   dtype: Any
   init: Callable[[Sequence[int], Any], jax.Array]
 
 
 _Path = tuple[str, str]
-_Leaves = dict[_Path, _Leaf]
+Leaves = dict[_Path, Leaf]
+"""(module path, name) -> leaf."""
 _Tree = hk.MutableParams
+
+# What the innermost `record` fills: Haiku shows every new parameter to all creators.
+_INNERMOST: contextvars.ContextVar[Leaves | None] = contextvars.ContextVar('leaves', default=None)
 
 _ROW = 4096  # numbers; a leaf takes a whole number of rows
 
@@ -48,19 +55,21 @@ def initialize(forward: Callable[..., Any], rng: jax.Array, *args: Any) -> tuple
   Returns:
     Two-level mappings, module path -> {name: array}, in the order in which Haiku creates them.
   """
-  params, state = _record(forward, args)
+  params, state = record(forward, args)
   return _values(params, rng), _values(state, rng)
 
 
-def _record(forward: Callable[..., Any], args: tuple[Any, ...]) -> tuple[_Leaves, _Leaves]:
-  """Every parameter and state entry that `forward` asks for, with its initializer."""
-  params: _Leaves = {}
-  state: _Leaves = {}
+def record(forward: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Leaves, Leaves]:
+  """Every parameter and every state entry that `forward(*args)` asks for, with its initializer."""
+  params: Leaves = {}
+  state: Leaves = {}
 
-  def recorder(leaves: _Leaves) -> Callable[..., jax.Array]:
+  def recorder(leaves: Leaves) -> Callable[..., jax.Array]:
     def create(next_creator, shape, dtype, init, context):
+      if _INNERMOST.get() is not params:  # a `record` within this one, with modules of its own
+        return next_creator(shape, dtype, init)
       module, _, name = context.full_name.rpartition('/')
-      leaves[module, name] = _Leaf(tuple(shape), dtype, init)
+      leaves[module, name] = Leaf(tuple(shape), dtype, init)
       return next_creator(shape, dtype, jnp.zeros)  # its value is not looked at
 
     return create
@@ -73,14 +82,18 @@ def _record(forward: Callable[..., Any], args: tuple[Any, ...]) -> tuple[_Leaves
       return forward(*args)
 
   network = hk.transform_with_state(recorded)
-  _, whole_state = jax.eval_shape(network.init, jax.random.key(0), *args)
+  token = _INNERMOST.set(params)
+  try:
+    _, whole_state = jax.eval_shape(network.init, jax.random.key(0), *args)
+  finally:
+    _INNERMOST.reset(token)
   for module, entries in whole_state.items():
     for name, entry in entries.items():
-      state.setdefault((module, name), _Leaf(entry.shape, entry.dtype, Constant(0)))
+      state.setdefault((module, name), Leaf(entry.shape, entry.dtype, Constant(0)))
   return params, state
 
 
-def _values(leaves: _Leaves, rng: jax.Array) -> _Tree:
+def _values(leaves: Leaves, rng: jax.Array) -> _Tree:
   constant = {path: leaf for path, leaf in leaves.items() if isinstance(leaf.init, Constant)}
   normal = {path: leaf for path, leaf in leaves.items() if isinstance(leaf.init, Normal)}
   other = {path: leaf for path, leaf in leaves.items() if path not in constant | normal}
@@ -92,7 +105,7 @@ def _values(leaves: _Leaves, rng: jax.Array) -> _Tree:
   return tree
 
 
-def _initialized(leaves: _Leaves, rng: jax.Array) -> dict[_Path, jax.Array]:
+def _initialized(leaves: Leaves, rng: jax.Array) -> dict[_Path, jax.Array]:
   """Leaves by any other initializers, which draw their keys from Haiku."""
   if not leaves:
     return {}
@@ -108,7 +121,7 @@ def _initialized(leaves: _Leaves, rng: jax.Array) -> dict[_Path, jax.Array]:
   return dict(zip(leaves, jax.jit(make)(rng), strict=True))
 
 
-def _normal(leaves: _Leaves, rng: jax.Array) -> dict[_Path, jax.Array]:
+def _normal(leaves: Leaves, rng: jax.Array) -> dict[_Path, jax.Array]:
   """Leaves whose initializer is `Normal`: all drawn by one operation, then cut.
 
   Drawing them one by one would compile the generator once for every shape.

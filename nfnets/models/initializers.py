@@ -32,7 +32,9 @@ class Normal:
   """
 
   stddev: float | None = None
-  """`fan_in**-0.5` where None; the fan-in is the product of all dimensions but the last."""
+  """`gain * fan_in**-0.5` where None; the fan-in is the product of all dimensions but the last."""
+  gain: float = 1.0
+  """Scales the default `stddev`."""
   truncated: bool = False
   """Cut at two standard deviations; `stddev` is that of the uncut distribution."""
 
@@ -40,7 +42,7 @@ class Normal:
     """The standard deviation for a parameter of this shape."""
     if self.stddev is not None:
       return self.stddev
-    return float(max(1, math.prod(shape[:-1]))) ** -0.5
+    return self.gain * max(1, math.prod(shape[:-1])) ** -0.5
 
   @property
   def limit(self) -> float:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from nfnets.errors import InputError
+from nfnets.models.residual import feature_names
 from nfnets.models.zoo import Model
 
 
@@ -78,8 +79,12 @@ def describe_blocks(model: Model, size: int | None = None) -> list[Part]:
     size: side of the image in pixels; the test size by default.
   """
 
+  ends_of_parts = [
+    name for name in feature_names(model.variant) if name.startswith(('stem', 'block_'))
+  ]
+
   def forward(params: Any, state: Any, images: jax.Array) -> dict[str, jax.Array]:
-    outputs, _ = model.apply(params, state, None, images, return_features=True)
+    outputs, _ = model.apply(params, state, None, images, return_features=ends_of_parts)
     return outputs
 
   trees = jax.eval_shape(model.init, jax.random.key(0))

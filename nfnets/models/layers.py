@@ -1,4 +1,4 @@
-"""The layers of normalizer-free networks: scaled weight standardization, Squeeze-Excite, dropping.
+"""The layers of the networks: convolutions, the classifier, pooling, dropping.
 
 Parameters are float32; every layer computes in the dtype of its input.  Weights are standardized in
 float32 unless the parameters themselves are handed over in another dtype.
@@ -13,11 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nfnets.errors import InputError
 from nfnets.models.convolution import convolve
 from nfnets.models.initializers import Constant, Normal
-
-_STANDARDIZATION_EPS = 1e-4
-_OUTPUT_GAIN_OF_SE = 2.0  # a sigmoid is about one half at initialization
+from nfnets.models.standardization import SCALED, Standardization
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,24 +34,26 @@ class Mode:
     keys = jax.vmap(functools.partial(jax.random.fold_in, key))(self.example_ids)
     return jax.vmap(lambda k: jax.random.uniform(k, shape))(keys)
 
+  def kept(self, drop_rate: float) -> jax.Array | None:
+    """[N] bool: the examples that stochastic depth keeps a branch for; None for all."""
+    return self.uniform() >= drop_rate if self.is_training and drop_rate else None
+
 
 Layer = Callable[[jax.Array, Mode], jax.Array]
 """What a network is made of: [N, H, W, C] -> [N, h, w, c]."""
 
 
-def standardize(
-  kernel: jax.Array, gain: jax.Array, *, eps: float = _STANDARDIZATION_EPS
-) -> jax.Array:
-  """Scaled weight standardization of `kernel` [..., in, out] (arXiv 2101.08692, section 4).
+@dataclasses.dataclass(frozen=True)
+class Terms:
+  """What may differ, in the equation of a residual block, between blocks of equal shape."""
 
-  Every output unit gets mean 0 and variance `gain**2 / fan_in` over its inputs.  The variance is
-  that of the population and is bounded below, times the fan-in, by `eps`.
-  """
-  fan_in = np.prod(kernel.shape[:-1])
-  axes = tuple(range(kernel.ndim - 1))
-  mean = jnp.mean(kernel, axes, keepdims=True)
-  variance = jnp.var(kernel, axes, keepdims=True)
-  return (kernel - mean) * (jax.lax.rsqrt(jnp.maximum(variance * fan_in, eps)) * gain)
+  beta: jax.Array | np.float32
+  """What the block's input is multiplied by."""
+  kept: jax.Array | None = None
+  """[N] bool: for which examples stochastic depth keeps the branch; None for all."""
+
+
+jax.tree_util.register_dataclass(Terms, data_fields=['beta', 'kept'], meta_fields=[])
 
 
 class WSConv2D(hk.Module):
@@ -70,26 +71,39 @@ class WSConv2D(hk.Module):
     *,
     stride: int = 1,
     groups: int = 1,
+    first_gain: float = 1.0,
+    standardization: Standardization = SCALED,
+    symmetric_padding: bool = False,
     name: str | None = None,
   ):
+    """The padding is 'SAME', or that of PyTorch's `padding=kernel_shape // 2` if symmetric."""
     super().__init__(name=name)
     self.output_channels = output_channels
     self.kernel_shape = kernel_shape
     self.stride = stride
     self.groups = groups
+    self.first_gain = first_gain
+    self.standardization = standardization
+    self.symmetric_padding = symmetric_padding
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    """[N, H, W, C] -> [N, ceil(H / stride), ceil(W / stride), output_channels]."""
-    size, out = self.kernel_shape, self.output_channels
-    kernel = hk.get_parameter(
-      'w',
-      (size, size, x.shape[-1] // self.groups, out),
-      init=Normal(),
-    )
-    gain = hk.get_parameter('gain', (out,), init=Constant(1.0))
+    """[N, H, W, C] -> [N, ceil(H / stride), ceil(W / stride), output_channels].
+
+    Raises:
+      InputError: the number of groups does not divide both numbers of channels.
+    """
+    size, out, channels = self.kernel_shape, self.output_channels, x.shape[-1]
+    if channels % self.groups or out % self.groups:
+      raise InputError(
+        f'groups={self.groups} must divide the {channels} input and {out} output channels'
+      )
+    kernel = hk.get_parameter('w', (size, size, channels // self.groups, out), init=Normal())
+    gain = hk.get_parameter('gain', (out,), init=Constant(self.first_gain))
     bias = hk.get_parameter('bias', (out,), init=Constant(0.0))
-    kernel = standardize(kernel, gain).astype(x.dtype)
-    y = convolve(x, kernel, stride=self.stride, groups=self.groups)
+    kernel = self.standardization(kernel, gain).astype(x.dtype)
+    y = convolve(
+      x, kernel, stride=self.stride, groups=self.groups, symmetric_padding=self.symmetric_padding
+    )
     return y + bias.astype(x.dtype)
 
 
@@ -145,33 +159,6 @@ class Linear(hk.Module):
     return x @ w.astype(x.dtype) + b.astype(x.dtype)
 
 
-class SqueezeExcite(hk.Module):
-  """Scales each channel by a gate computed from the spatial mean (Hu et al. 2018, 1709.01507).
-
-  Normalizer-free networks double the gate (arXiv 2102.06171, appendix C).  The hidden layer is a
-  plain ReLU, without gamma, as in the released code.
-  """
-
-  def __init__(
-    self,
-    channels: int,
-    ratio: float,
-    *,
-    gain: float = _OUTPUT_GAIN_OF_SE,
-    name: str = 'squeeze_excite',
-  ):
-    super().__init__(name=name)
-    self.gain = gain
-    self.squeeze = Linear(max(1, int(channels * ratio)), name='linear')
-    self.excite = Linear(channels, name='linear_1')
-
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """[N, H, W, C] -> [N, H, W, C]."""
-    pooled = jnp.mean(x, axis=(1, 2))
-    gate = jax.nn.sigmoid(self.excite(jax.nn.relu(self.squeeze(pooled))))
-    return x * (self.gain * gate[:, None, None, :])
-
-
 def scalar(name: str, like: jax.Array, *, first: float = 0.0) -> jax.Array:
   """A parameter of one number, of the module whose method calls this, in the dtype of `like`."""
   return hk.get_parameter(name, (), init=Constant(first)).astype(like.dtype)
@@ -188,23 +175,30 @@ def average_pool(x: jax.Array, stride: int) -> jax.Array:
   return hk.avg_pool(x, window, window, 'SAME')
 
 
-def max_pool(x: jax.Array, window: int, stride: int) -> jax.Array:
-  """Maxima over `window` x `window`, 'SAME'.
+def max_pool(
+  x: jax.Array, window: int, stride: int, *, symmetric_padding: bool = False
+) -> jax.Array:
+  """Maxima over `window` x `window`; padded 'SAME', or by `window // 2` on all sides.
 
   [N, H, W, C] -> [N, ceil(H / stride), ceil(W / stride), C].
   """
-  return hk.max_pool(x, (1, window, window, 1), (1, stride, stride, 1), 'SAME')
+  sides = (window // 2, window // 2)
+  return jax.lax.reduce_window(
+    x,
+    -jnp.inf,
+    jax.lax.max,
+    window_dimensions=(1, window, window, 1),
+    window_strides=(1, stride, stride, 1),
+    padding=((0, 0), sides, sides, (0, 0)) if symmetric_padding else 'SAME',
+  )
 
 
-def stochastic_depth(x: jax.Array, rate: float, mode: Mode) -> jax.Array:
-  """Zeroes whole examples of `x` [N, H, W, C] with probability `rate` while training.
+def stochastic_depth(x: jax.Array, kept: jax.Array | None) -> jax.Array:
+  """Zeroes the examples of `x` [N, H, W, C] that are not `kept` [N]; None keeps all.
 
   What stays is not rescaled, as in the released code (Huang et al. 2016, arXiv 1603.09382).
   """
-  if not mode.is_training or rate == 0:
-    return x
-  keep = mode.uniform() >= rate
-  return x * keep[:, None, None, None].astype(x.dtype)
+  return x if kept is None else x * kept[:, None, None, None].astype(x.dtype)
 
 
 def dropout(x: jax.Array, rate: float, mode: Mode) -> jax.Array:

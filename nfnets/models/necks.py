@@ -5,25 +5,18 @@ Free functions, not modules or methods: what they make must belong to the networ
 
 import jax
 
-from nfnets.models.activations import find_activation
-from nfnets.models.layers import Layer, Mode, WSConv2D
+from nfnets.models import design
+from nfnets.models.layers import Layer, Mode
 from nfnets.models.normalization import BatchNorm
 from nfnets.models.variants import Variant
 
 
-def wide(variant: Variant) -> Layer:
-  """A 1x1 convolution to twice the channels, then the activation."""
-  return _conv_neck(2 * variant.widths[-1], variant)
-
-
-def regnet(variant: Variant) -> Layer:
-  """A 1x1 convolution to the share of channels that EfficientNets have there."""
-  return _conv_neck(1280 * variant.widths[-1] // 440, variant)
-
-
-def _conv_neck(channels: int, variant: Variant) -> Layer:
-  activation = find_activation(variant.activation)
-  conv = WSConv2D(channels, 1, name='final_conv')
+def scaled(variant: Variant) -> Layer:
+  """The variance-preserving activation, behind a 1x1 convolution where the variant has one."""
+  activation = design.scaled_activation(variant)
+  if variant.neck_channels is None:
+    return lambda x, mode: activation(x)
+  conv = design.standardized_conv(variant, variant.neck_channels, 1, name='final_conv')
 
   def neck(x: jax.Array, mode: Mode) -> jax.Array:
     del mode
@@ -32,21 +25,15 @@ def _conv_neck(channels: int, variant: Variant) -> Layer:
   return neck
 
 
-def gamma(variant: Variant) -> Layer:
-  """The gamma-scaled activation."""
-  activation = find_activation(variant.activation)
-  return lambda x, mode: activation(x)
-
-
 def plain(variant: Variant) -> Layer:
   """The activation."""
-  activation = find_activation(variant.activation).function
+  activation = design.plain_activation(variant)
   return lambda x, mode: activation(x)
 
 
 def batchnorm(variant: Variant) -> Layer:
   """Batch normalization, then the activation."""
-  activation = find_activation(variant.activation).function
+  activation = design.plain_activation(variant)
   norm = BatchNorm(name='final_bn')
   return lambda x, mode: activation(norm(x, mode))
 

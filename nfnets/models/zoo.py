@@ -3,19 +3,22 @@
 import dataclasses
 import fnmatch
 import functools
-import math
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
 
 import haiku as hk
 import jax
 import jax.numpy as jnp
 
+from nfnets import names
+from nfnets.arguments import check_number
 from nfnets.errors import InputError
-from nfnets.models.activations import find_activation
+from nfnets.models.activations import ACTIVATIONS
+from nfnets.models.execution import DEFAULT_EXECUTION, Execution
 from nfnets.models.families import FAMILIES
 from nfnets.models.initialization import initialize
-from nfnets.models.residual import ResidualNet
-from nfnets.models.variants import VARIANTS, Variant, find_variant
+from nfnets.models.residual import Family, ResidualNet
+from nfnets.models.variants import VARIANTS, Rounding, Variant, find_variant, widen
 
 Params = hk.MutableParams
 State = hk.MutableState
@@ -32,10 +35,16 @@ class Model:
   variant: Variant
   num_classes: int
   in_channels: int = 3
+  execution: Execution = DEFAULT_EXECUTION
+
+  @property
+  def family(self) -> Family:
+    """What the networks of its family have in common."""
+    return FAMILIES[self.variant.family]
 
   def module(self) -> ResidualNet:
     """The Haiku module, to be made inside a transformed function."""
-    return ResidualNet(FAMILIES[self.variant.family], self.variant, self.num_classes)
+    return ResidualNet(self.family, self.variant, self.num_classes, execution=self.execution)
 
   def init(self, rng: jax.Array) -> tuple[Params, State]:
     """Fresh float32 parameters, and state (empty for normalizer-free networks).
@@ -59,7 +68,7 @@ class Model:
     images: jax.Array,
     *,
     is_training: bool = False,
-    return_features: bool = False,
+    return_features: bool | Collection[str] = False,
     example_ids: jax.Array | None = None,
   ) -> tuple[dict[str, jax.Array], State]:
     """Runs the network on `images` [N, H, W, in_channels], normalized, in float32 or bfloat16.
@@ -68,9 +77,10 @@ class Model:
       params: as `init` makes them.
       state: as `init` makes it.
       rng: a key for dropout and stochastic depth; None when not training.
-      images: any H and W; the network computes in their dtype.
+      images: any H and W from the total stride up; the network computes in their dtype.
       is_training: switches dropout and stochastic depth on.
-      return_features: also return the stem's and every block's output, by name.
+      return_features: names of features to return too, or True for all: 'stem', 'block_0', ...,
+        'stage_0', ..., 'neck'; see `feature_shapes`.
       example_ids: [N] integers; what is random for an example depends on `rng` and its id.
 
     Returns:
@@ -108,45 +118,99 @@ def create_model(
   num_classes: int = 1000,
   *,
   in_channels: int = 3,
+  alpha: float | None = None,
   drop_rate: float | None = None,
   stochdepth_rate: float | None = None,
+  se_ratio: float | None = None,
   skip_gain: float | None = None,
   activation: str | None = None,
+  width_factor: float = 1.0,
+  rounding: Rounding | None = None,
+  standardization_dtype: Literal['float32', 'bfloat16'] | None = None,
+  execution: Execution = DEFAULT_EXECUTION,
 ) -> Model:
-  """The network called `name`.
+  """The network called `name`; where an option is None, as its row in the zoo has it.
 
   Args:
     name: one of `list_models()`.
     num_classes: outputs of the classifier; 0 for a headless network (`pool` only).
     in_channels: channels of the images.
-    drop_rate: dropout before the classifier; the variant's own by default.
-    stochdepth_rate: of the last block; the variant's own by default.
-    skip_gain: initial value of the SkipInit gains; the variant's own (0) by default.
-    activation: key of the table of activations; the variant's own by default.
+    alpha: scale of the residual branches; the betas follow.
+    drop_rate: dropout before the classifier.
+    stochdepth_rate: of the last block.
+    se_ratio: hidden units of Squeeze-Excite as a fraction of the channels; 0 for no Squeeze-Excite.
+    skip_gain: initial value of the SkipInit gains.
+    activation: key of `ACTIVATIONS`.
+    width_factor: all widths are multiplied by it and rounded down.
+    rounding: 'code' or 'paper', for widths that are no multiple of the group width: so NFNet-F4+
+      has 525 M or the paper's 527 M parameters.
+    standardization_dtype: what kernels are standardized in; the released code used bfloat16 where
+      it computed in bfloat16.
+    execution: rematerialization and loops: time and memory, not results.
 
   Raises:
-    InputError: there is no such network or activation, or a number is out of its range.
+    InputError: there is no such network or activation, a number is out of its range, or the
+      network's family has no such option.
   """
+  row = find_variant(name)
   for argument, number, least in (('num_classes', num_classes, 0), ('in_channels', in_channels, 1)):
     if number < least:
       raise InputError(f'{argument}={number} must be {least} or more')
-  changes = {
+  options: dict[str, Any] = {
+    'alpha': alpha,
     'drop_rate': drop_rate,
     'stochdepth_rate': stochdepth_rate,
+    'se_ratio': se_ratio,
     'skip_gain': skip_gain,
     'activation': activation,
+    'rounding': rounding,
+    'standardization_dtype': standardization_dtype,
   }
-  for argument in ('drop_rate', 'stochdepth_rate'):
-    rate = changes[argument]
-    if rate is not None and not 0 <= rate < 1:
-      raise InputError(f'{argument}={rate} is not a probability in [0, 1)')
-  if skip_gain is not None and not math.isfinite(skip_gain):
-    raise InputError(f'skip_gain={skip_gain} is not finite')
-  if activation is not None:
-    find_activation(activation)
-  given = {argument: value for argument, value in changes.items() if value is not None}
-  variant = dataclasses.replace(find_variant(name), **given)
-  return Model(name, variant, num_classes, in_channels)
+  given = {option: value for option, value in options.items() if value is not None}
+  _check_options(name, row, given)
+  check_number('width_factor', width_factor, above=0)
+  variant = row if width_factor == 1 else widen(row, width_factor)
+  return Model(name, _changed(variant, given), num_classes, in_channels, execution)
+
+
+_ALWAYS = frozenset({'drop_rate', 'stochdepth_rate', 'activation'})
+_OF_STANDARDIZED = frozenset({'standardization_dtype'})
+
+_RANGES: dict[str, dict[str, float]] = {
+  'alpha': {'above': 0},
+  'drop_rate': {'at_least': 0, 'below': 1},
+  'stochdepth_rate': {'at_least': 0, 'below': 1},
+  'se_ratio': {'at_least': 0},
+  'skip_gain': {},
+}
+
+_CHOICES = {
+  'rounding': {'code': None, 'paper': None},
+  'standardization_dtype': {'float32': None, 'bfloat16': None},
+  'activation': ACTIVATIONS,
+}
+
+
+def _check_options(name: str, row: Variant, given: Mapping[str, Any]) -> None:
+  family = FAMILIES[row.family]
+  known = family.options | _ALWAYS | (_OF_STANDARDIZED if family.tracks_variance else frozenset())
+  for option, value in given.items():
+    if option not in known or (option == 'rounding' and row.rounding == 'eights'):
+      right = ', '.join(sorted(known - {'rounding'} if row.rounding == 'eights' else known))
+      raise InputError(f'{option}={value!r}: {name} has no such option; it has {right}')
+    if option in _RANGES:
+      check_number(option, value, **_RANGES[option])
+    else:
+      names.look_up(value, _CHOICES[option], argument=option)
+
+
+def _changed(variant: Variant, given: Mapping[str, Any]) -> Variant:
+  changes = dict(given)
+  if 'se_ratio' in changes:
+    changes |= {'se_ratio': changes['se_ratio'] or None, 'eca': False}
+  if dtype := changes.pop('standardization_dtype', None):
+    changes['conventions'] = dataclasses.replace(variant.conventions, standardization_dtype=dtype)
+  return dataclasses.replace(variant, **changes)
 
 
 def list_models(pattern: str = '*') -> list[str]:

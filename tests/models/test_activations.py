@@ -36,6 +36,7 @@ FUNCTIONS = {
   'celu': lambda x: x if x > 0 else math.expm1(x),
   'elu': lambda x: x if x > 0 else math.expm1(x),
   'gelu': lambda x: x / 2 * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+  'gelu_exact': lambda x: x / 2 * (1 + math.erf(x / math.sqrt(2))),
   'leaky_relu': lambda x: x if x > 0 else 0.01 * x,
   'log_sigmoid': lambda x: -math.log1p(math.exp(-x)),
   'relu': lambda x: max(x, 0.0),

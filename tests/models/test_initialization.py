@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 import nfnets
+from nfnets.models.attention import SqueezeExcite
 from nfnets.models.initialization import initialize
 from nfnets.models.initializers import Normal
-from nfnets.models.layers import SqueezeExcite, WSConv2D
+from nfnets.models.layers import WSConv2D
 
 GOLDEN = pathlib.Path(__file__).parents[1] / 'golden' / 'param_trees.json'
 GOLDEN_TREES = {name: model['params'] for name, model in json.loads(GOLDEN.read_text()).items()}

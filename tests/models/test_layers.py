@@ -6,16 +6,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nfnets.models.attention import SqueezeExcite
 from nfnets.models.layers import (
   Linear,
   Mode,
-  SqueezeExcite,
   WSConv2D,
   average_pool,
   dropout,
-  standardize,
   stochastic_depth,
 )
+from nfnets.models.standardization import SCALED, Standardization
 
 KERNELS = [(3, 3, 8, 5), (1, 1, 6, 4), (3, 3, 1, 7), (5, 12, 3)]
 
@@ -39,13 +39,13 @@ def scaled_standardized(kernel, gain, eps=1e-4):
 def test_standardize_follows_the_definition(shape):
   kernel, gain = 3 * normal(*shape) + 1, 1 + 0.3 * normal(shape[-1])
   expected = scaled_standardized(kernel, gain)
-  np.testing.assert_allclose(standardize(kernel, gain), expected, rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(SCALED(kernel, gain), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize('shape', KERNELS)
 def test_every_output_unit_has_mean_0_and_variance_gain_squared_over_the_fan_in(shape):
   gain = 1 + 0.3 * normal(shape[-1])
-  units = np.asarray(standardize(3 * normal(*shape) + 1, gain), np.float64)
+  units = np.asarray(SCALED(3 * normal(*shape) + 1, gain), np.float64)
   units = units.reshape(-1, shape[-1])
   np.testing.assert_allclose(np.mean(units, axis=0), 0, atol=1e-7)
   np.testing.assert_allclose(np.var(units, axis=0), gain**2 / len(units), rtol=1e-5)
@@ -55,16 +55,16 @@ def test_small_variances_count_as_eps():
   kernel = np.float32([[1.001, 5], [0.999, 5]]).reshape(1, 1, 2, 2)  # fan-in 2, variance 1e-6 and 0
   ones = np.ones(2, np.float32)
   expected = np.array([[0.001, 0], [-0.001, 0]]).reshape(1, 1, 2, 2)
-  np.testing.assert_allclose(standardize(kernel, ones), expected / 1e-2, rtol=1e-4)
+  np.testing.assert_allclose(SCALED(kernel, ones), expected / 1e-2, rtol=1e-4)
   # At eps = 1e-8 the first unit is above the bound.
-  scaled = standardize(kernel, ones, eps=1e-8)
+  scaled = Standardization(eps=1e-8)(kernel, ones)
   np.testing.assert_allclose(scaled[0, 0, :, 0], [0.5**0.5, -(0.5**0.5)], rtol=1e-4)
   np.testing.assert_array_equal(scaled[0, 0, :, 1], 0)
 
 
 def test_a_gradient_of_a_constant_kernel_is_finite():
   kernel, gain = jnp.ones((3, 3, 2, 4)), jnp.ones(4)
-  gradient = jax.grad(lambda k: jnp.sum(standardize(k, gain) * normal(3, 3, 2, 4)))(kernel)
+  gradient = jax.grad(lambda k: jnp.sum(SCALED(k, gain) * normal(3, 3, 2, 4)))(kernel)
   assert np.all(np.isfinite(gradient))
 
 
@@ -169,12 +169,16 @@ def drop(function, x, rate, ids=None, *, is_training=True, seed=0):
   return np.asarray(transformed.apply({}, jax.random.key(seed), x, ids))
 
 
-BOTH = [(stochastic_depth, (64, 2, 2, 3)), (dropout, (64, 12))]
+def drop_branches(x, rate, mode):
+  return stochastic_depth(x, mode.kept(rate))
+
+
+BOTH = [(drop_branches, (64, 2, 2, 3)), (dropout, (64, 12))]
 
 
 def test_stochastic_depth_drops_whole_examples_and_rescales_nothing():
   x = 1 + np.abs(normal(4000, 2, 1, 3))
-  y = drop(stochastic_depth, x, 0.3)
+  y = drop(drop_branches, x, 0.3)
   kept = np.any(y != 0, axis=(1, 2, 3))
   np.testing.assert_array_equal(y, x * kept[:, None, None, None])
   assert np.mean(kept) == pytest.approx(0.7, abs=4 * (0.3 * 0.7 / 4000) ** 0.5)

@@ -22,6 +22,8 @@ SMALL = dataclasses.replace(
   depths=(1, 2),
   widths=(32, 64),
   strides=(1, 2),
+  stem_channels=16,
+  neck_channels=128,
   group_width=16,
   drop_rate=0.5,
   stochdepth_rate=0.5,
@@ -29,7 +31,10 @@ SMALL = dataclasses.replace(
 NET = Model('small', SMALL, num_classes=10)
 KEY = jax.random.key(3)
 IMAGES = golden_images(1, (4, 32, 32, 3))
-NAMES = ['stem', 'block_0', 'block_1', 'block_2', 'pool', 'logits']
+NAMES = [
+  *('stem', 'block_0', 'stage_0', 'block_1', 'block_2', 'stage_1', 'neck'),
+  *('pool', 'logits'),
+]
 
 
 @functools.cache
@@ -83,6 +88,9 @@ def test_features_are_those_that_are_documented():
     'block_0': (2, 11, 18, 32),
     'block_1': (2, 6, 9, 64),
     'block_2': (2, 6, 9, 64),
+    'stage_0': (2, 11, 18, 32),
+    'stage_1': (2, 6, 9, 64),
+    'neck': (2, 6, 9, 128),
     'pool': (2, 128),
     'logits': (2, 10),
   }
@@ -93,7 +101,7 @@ def test_features_are_asked_for_without_changing_the_outputs():
   assert_close({name: features[name] for name in plain}, plain)
 
 
-@pytest.mark.parametrize('size', [(1, 1), (7, 50)])
+@pytest.mark.parametrize('size', [(8, 8), (9, 50)])
 def test_any_height_and_width_will_do(size):
   outputs = evaluate(golden_images(0, (1, *size, 3)))
   assert all(np.all(np.isfinite(output)) for output in outputs.values())
@@ -231,6 +239,10 @@ def test_bfloat16_images_are_computed_in_bfloat16_up_to_the_pooled_vector():
       r'^images of shape \(32, 32, 3\): expected \[N, H, W, C\]$',
     ),
     (np.zeros((1, 2, 32, 32, 3), np.float32), r'^images of shape \(1, 2, 32, 32, 3\): expected'),
+    (
+      np.zeros((1, 40, 7, 3), np.float32),
+      r'^images of 40 x 7 pixels are too small for the total stride of the network: at least 8,
+    ),
   ],
 )
 def test_wrong_images_are_named(images, message):
@@ -252,6 +264,8 @@ def test_variances_at_initialization_follow_the_plan():
     depths=(2, 3),
     widths=(128, 192),
     strides=(1, 1),
+    stem_channels=64,
+    neck_channels=None,
     alpha=1.0,
     skip_gain=1.0,
     activation='relu',

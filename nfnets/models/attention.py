@@ -1,0 +1,76 @@
+"""Channel attention: a gate for each channel, from the mean over space.
+
+Normalizer-free networks double the gate, which is about one half at initialization (arXiv
+2102.06171, appendix C).
+"""
+
+import math
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+from nfnets.models.initializers import Normal
+from nfnets.models.layers import Linear
+
+_GAIN = 2.0
+
+
+class SqueezeExcite(hk.Module):
+  """Scales each channel by a gate computed from the spatial mean (Hu et al. 2018, 1709.01507).
+
+  The hidden layer is a plain ReLU, without gamma, as in the released code.
+  """
+
+  def __init__(
+    self,
+    channels: int,
+    ratio: float,
+    *,
+    hidden: int | None = None,
+    gain: float = _GAIN,
+    name: str = 'squeeze_excite',
+  ):
+    """`hidden` units, by default `channels * ratio` rounded down."""
+    super().__init__(name=name)
+    self.gain = gain
+    self.squeeze = Linear(hidden or max(1, int(channels * ratio)), name='linear')
+    self.excite = Linear(channels, name='linear_1')
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[N, H, W, C] -> [N, H, W, C]."""
+    pooled = jnp.mean(x, axis=(1, 2))
+    gate = jax.nn.sigmoid(self.excite(jax.nn.relu(self.squeeze(pooled))))
+    return x * (self.gain * gate[:, None, None, :])
+
+
+class EfficientChannelAttention(hk.Module):
+  """Scales each channel by a gate that its neighbours' spatial means determine too.
+
+  A 1-D convolution over the channels, with one small kernel (Wang et al. 2020, arXiv 1910.03151).
+  """
+
+  def __init__(
+    self,
+    channels: int,
+    *,
+    gain: float = _GAIN,
+    name: str = 'efficient_channel_attention',
+  ):
+    super().__init__(name=name)
+    self.gain = gain
+    reach = int((math.log2(channels) + 1) / 2)
+    self.kernel_shape = max(3, reach if reach % 2 else reach + 1)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[N, H, W, C] -> [N, H, W, C]."""
+    kernel = hk.get_parameter('w', (self.kernel_shape,), init=Normal(self.kernel_shape**-0.5))
+    pooled = jnp.mean(x, axis=(1, 2))
+    mixed = jax.lax.conv_general_dilated(
+      pooled[:, :, None],
+      kernel.astype(x.dtype)[:, None, None],
+      window_strides=(1,),
+      padding='SAME',
+      dimension_numbers=('NWC', 'WIO', 'NWC'),
+    )
+    return x * (self.gain * jax.nn.sigmoid(mixed)[:, None, None, :, 0])
