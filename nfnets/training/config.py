@@ -8,7 +8,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from nfnets import names
 from nfnets.errors import InputError
@@ -25,9 +25,24 @@ class ModelConfig:
   """Dropout before the classifier."""
   stochdepth_rate: float | None = None
   """Of the last block."""
+  alpha: float | None = None
+  """Scale of the residual branches."""
+  se_ratio: float | None = None
+  """Hidden units of Squeeze-Excite as a fraction of the channels; 0 for no Squeeze-Excite."""
   skip_gain: float | None = None
   """Initial value of the SkipInit gains."""
   activation: str | None = None
+  """One of `nfnets.ACTIVATIONS`."""
+  width_factor: float = 1.0
+  """All widths are multiplied by it."""
+  rounding: Literal['code', 'paper'] | None = None
+  """Of widths that are no multiple of the group width."""
+  standardization_dtype: Literal['float32', 'bfloat16'] | None = None
+  """What kernels are standardized in."""
+  remat: Literal['block', 'stage'] | None = None
+  """What is computed again in the backward pass, to save memory."""
+  remat_policy: str = 'nothing'
+  """What is kept all the same: one of `nfnets.models.execution.REMAT_POLICIES`."""
 
 
 @dataclasses.dataclass
@@ -177,7 +192,7 @@ def check_types(config: Any, prefix: str = '') -> None:
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:
-  return get_args(hint) if isinstance(hint, UnionType) else (hint,)
+  return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -7,6 +7,7 @@ from nfnets.arguments import check_number
 from nfnets.data.datasets import Dataset, find_dataset
 from nfnets.data.images import EvalGeometry, TrainGeometry
 from nfnets.errors import InputError
+from nfnets.models.execution import Execution
 from nfnets.models.zoo import Model, create_model
 from nfnets.optim.schedules import peak_learning_rate
 from nfnets.training.config import Config, check_types, flatten
@@ -102,10 +103,16 @@ def make_model(config: Config) -> Model:
   return create_model(
     config.model.name,
     find_dataset(config.data.dataset).num_classes,
+    alpha=config.model.alpha,
     drop_rate=config.model.drop_rate,
     stochdepth_rate=config.model.stochdepth_rate,
+    se_ratio=config.model.se_ratio,
     skip_gain=config.model.skip_gain,
     activation=config.model.activation,
+    width_factor=config.model.width_factor,
+    rounding=config.model.rounding,
+    standardization_dtype=config.model.standardization_dtype,
+    execution=Execution(remat=config.model.remat, remat_policy=config.model.remat_policy),
   )
 
 

@@ -241,7 +241,7 @@ def test_bfloat16_images_are_computed_in_bfloat16_up_to_the_pooled_vector():
     (np.zeros((1, 2, 32, 32, 3), np.float32), r'^images of shape \(1, 2, 32, 32, 3\): expected'),
     (
       np.zeros((1, 40, 7, 3), np.float32),
-      r'^images of 40 x 7 pixels are too small for the total stride of the network: at least 8,
+      r'^images of 40 x 7 pixels are too small for the total stride of the network: at least 8',
     ),
   ],
 )
