@@ -3,16 +3,17 @@
 Nothing here computes a network; everything is read off its jaxpr.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-import haiku as hk
 import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from nfnets.errors import InputError
+from nfnets.models.execution import Execution
 from nfnets.models.residual import feature_names
 from nfnets.models.zoo import Model
 
@@ -64,11 +65,12 @@ def count_cost(model: Model, size: int | None = None) -> Cost:
     model: the network.
     size: side of the image in pixels; the test size by default.
   """
-  network = hk.transform_with_state(lambda images: model.module()(images, is_training=False))
-  # Haiku's init runs the network once; making the first values takes no multiply-adds.
-  program = jax.make_jaxpr(network.init, return_shape=True)
-  traced, (params, _) = program(jax.random.key(0), _image(model, size))
-  return Cost(count_parameters(params), _macs(traced.jaxpr))
+  # Equal blocks as loops are traced once, and counted as often as they run.
+  model = dataclasses.replace(model, execution=Execution(scan_from=2))
+  params, state = jax.eval_shape(model.init, jax.random.key(0))
+  image = _image(model, size)
+  macs = count_macs(lambda *args: model.apply(*args[:2], None, args[2]), params, state, image)
+  return Cost(count_parameters(params), macs)
 
 
 def describe_blocks(model: Model, size: int | None = None) -> list[Part]:

@@ -1,6 +1,8 @@
 """The zoo: every tree as released, names and options."""
 
+import dataclasses
 import inspect
+import itertools
 import json
 import pathlib
 
@@ -8,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from golden.record_zoo import describe
 
 import nfnets
 from nfnets.errors import InputError
@@ -16,27 +19,29 @@ from nfnets.models.variants import VARIANTS
 
 GOLDEN = pathlib.Path(__file__).parents[1] / 'golden'
 TREES = json.loads((GOLDEN / 'param_trees.json').read_text())
-COUNTS = json.loads((GOLDEN / 'zoo_counts.json').read_text())
+ZOO = json.loads((GOLDEN / 'zoo.json').read_text())
+TIMM = json.loads((GOLDEN / 'timm_trees.json').read_text())
 TRAINED_TINY = json.loads((GOLDEN / 'train_nfnet_tiny.json').read_text())['param_norms']
 F0 = VARIANTS['nfnet_f0']
 KEY = jax.random.key(0)
+SCHEMES = ('', 'skipinit_', 'sqrt2_', 'fixup_', 'nf_')
 
 # Tracing takes a second for every 30 blocks: the other networks are traced by `make test-all`.
 FAST = {
-  *('nfnet_f0', 'nfnet_f1', 'nfnet_f3', 'nfnet_f6', 'nfnet_f4_plus'),
-  *(
-    'nf_resnet50',
-    'nf_regnet_b0',
-    'resnet50',
-    'skipinit_resnet50',
-    'fixup_resnet50',
-    'resnet50_v1',
-  ),
+  *('nfnet_f0', 'nfnet_f1', 'nfnet_f3', 'nfnet_f6', 'nfnet_f4_plus', 'nfnet_tiny'),
+  *('nfnet_l0', 'eca_nfnet_l0', 'test_nfnet'),
+  *('nf_resnet50', 'timm_nf_resnet50', 'nf_seresnet50', 'nf_ecaresnet50'),
+  *('nf_regnet_b0', 'timm_nf_regnet_b1'),
+  *('resnet50', 'skipinit_resnet50', 'fixup_resnet50', 'resnet50_v1'),
+  *(f'{scheme}wide_resnet_16_4' for scheme in SCHEMES),
 }
 DEPTHS = (50, 101, 152, 200, 288, 600)
-# Networks that the released code has no tree for; tests below derive theirs from those it has.
+# Networks that the released code has no tree for; tests below derive theirs from those it has, or
+# hold them to timm's.
 WITHOUT_TREE = {
   'nfnet_tiny',
+  *(name for name in VARIANTS if 'wide_resnet' in name),
+  *(name for name, row in VARIANTS.items() if row.rounding == 'eights'),
   *(f'resnet{depth}_v1' for depth in DEPTHS),
   *(f'{kind}_resnet{depth}' for kind in ('skipinit', 'fixup') for depth in DEPTHS[1:]),
 }
@@ -72,14 +77,68 @@ def test_the_tree_is_that_of_the_released_code(name):
   assert state == TREES[name]['state']
 
 
+def test_every_network_is_written_down():
+  """A new variant: `tests/golden/record_zoo.py`, and compare with a source of its own."""
+  assert list(ZOO) == list(VARIANTS)
+
+
 @pytest.mark.parametrize('name', each(sorted(VARIANTS)))
-def test_parameters_and_multiply_adds_are_as_written_down(name):
-  assert count_cost(nfnets.create_model(name)) == tuple(COUNTS[name])
+def test_tree_parameters_and_multiply_adds_are_as_written_down(name):
+  assert describe(name) == ZOO[name]
+
+
+@pytest.mark.parametrize('name', each(sorted(VARIANTS)))
+def test_a_small_image_passes_forward(name):
+  """With fresh parameters of gain 1, so that every layer takes part; shallow where not slow."""
+  row = VARIANTS[name]
+  gained = dataclasses.replace(row, skip_gain=1.0)
+  if name in FAST:
+    gained = dataclasses.replace(gained, depths=tuple(min(2, depth) for depth in row.depths))
+  model = nfnets.Model(name, gained, num_classes=10)
+  params, state = model.init(KEY)
+  images = np.random.default_rng(0).standard_normal((2, 32, 32, 3), np.float32)
+  outputs, _ = jax.jit(model.apply)(params, state, None, images)
+  assert outputs['logits'].shape == (2, 10)
+  assert np.all(np.isfinite(outputs['logits']))
+  assert np.std(outputs['pool']) > 0
+
+
+@pytest.mark.parametrize('name', [name for name in VARIANTS if name in TIMM])
+def test_networks_of_timm_have_its_number_of_parameters(name):
+  assert ZOO[name]['parameters'] == TIMM[name]['parameters']
+
+
+@pytest.mark.parametrize(
+  ('ours', 'timms'), [('timm_nf_resnet50', 'nf_resnet50'), ('timm_nf_regnet_b1', 'nf_regnet_b1')]
+)
+def test_networks_whose_names_were_taken_have_timms_number_of_parameters(ours, timms):
+  assert ZOO[ours]['parameters'] == TIMM[timms]['parameters']
+
+
+@pytest.mark.parametrize('scheme', SCHEMES)
+@pytest.mark.parametrize(('layers', 'factor'), [(16, 4), (16, 2), (100, 2), (1000, 2)])
+def test_wide_resnets_have_the_parameters_of_their_formula(scheme, layers, factor):
+  blocks, widths = (layers - 4) // 6, [16, 16 * factor, 32 * factor, 64 * factor]
+  kernels, outputs, inputs = 27 * 16, 16, 0  # of the stem
+  for before, width in itertools.pairwise(widths):
+    kernels += 9 * before * width + (2 * blocks - 1) * 9 * width**2 + before * width
+    outputs += (2 * blocks + 1) * width  # of all convolutions, the shortcut's too
+    inputs += before + (2 * blocks - 1) * width  # of those in the branches
+  inputs += widths[-1]  # of the classifier
+  beside = {
+    '': 2 * inputs,  # scale and offset of a normalization before each of them
+    'skipinit_': outputs - 16 + 3 * blocks,  # biases but the stem's, and a gain for each block
+    'sqrt2_': outputs - 16,
+    'fixup_': 5 * 3 * blocks + 2,  # four biases and a scale for each block; two outside
+    'nf_': 2 * outputs + 3 * blocks,
+  }
+  expected = kernels + beside[scheme] + 1000 * widths[-1] + 1000
+  assert ZOO[f'{scheme}wide_resnet_{layers}_{factor}']['parameters'] == expected
 
 
 @pytest.mark.parametrize('name', sorted(set(VARIANTS) - WITHOUT_TREE))
 def test_what_is_written_down_is_what_the_released_code_counts(name):
-  parameters, macs = COUNTS[name]
+  parameters, macs = ZOO[name]['parameters'], ZOO[name]['macs']
   tree = TREES[name]
   assert VARIANTS[name].test_size == tree['image_size']
   assert parameters == tree['num_params']
@@ -114,7 +173,7 @@ def test_the_golden_counts_are_the_published_ones():
   ],
 )
 def test_the_post_activation_networks_have_the_well_known_counts(name, parameters, macs):
-  assert COUNTS[name] == [parameters, macs]
+  assert (ZOO[name]['parameters'], ZOO[name]['macs']) == (parameters, macs)
 
 
 @pytest.mark.parametrize('depth', [101, pytest.param(600, marks=pytest.mark.slow)])
@@ -195,15 +254,18 @@ def test_images_can_have_one_channel():
   assert params == colour
 
 
-@pytest.mark.parametrize(
-  ('option', 'value'),
-  [
-    ('drop_rate', 0.0),
-    ('stochdepth_rate', 0.1),
-    ('skip_gain', 1.0),
-    ('activation', 'silu'),
-  ],
-)
+OPTIONS = {
+  'alpha': 0.5,
+  'drop_rate': 0.0,
+  'stochdepth_rate': 0.1,
+  'se_ratio': 0.25,
+  'skip_gain': 1.0,
+  'activation': 'silu',
+  'rounding': 'paper',
+}
+
+
+@pytest.mark.parametrize(('option', 'value'), OPTIONS.items())
 def test_an_option_changes_the_number_it_names_and_no_other(option, value):
   variant = nfnets.create_model('nfnet_f0', **{option: value}).variant
   names = [field for field in vars(variant) if getattr(variant, field) != getattr(F0, field)]
@@ -213,12 +275,58 @@ def test_an_option_changes_the_number_it_names_and_no_other(option, value):
 
 def test_every_option_that_defaults_to_the_variants_own_is_tried():
   options = inspect.signature(nfnets.create_model).parameters.values()
-  assert {option.name for option in options if option.default is None} == {
-    'drop_rate',
-    'stochdepth_rate',
-    'skip_gain',
-    'activation',
-  }
+  of_their_own = {option.name for option in options if option.default is None}
+  assert of_their_own == {*OPTIONS, 'standardization_dtype'}
+
+
+def test_squeeze_excite_can_be_switched_on_and_off():
+  without, _ = init_shapes(nfnets.create_model('nfnet_tiny', se_ratio=0))
+  plain, _ = init_shapes(nfnets.create_model('nfnet_tiny'))
+  assert without == {module: leaves for module, leaves in plain.items() if '_excite' not in module}
+  for name in ('nf_resnet50', 'resnet50', 'resnet50_v1', 'skipinit_resnet50'):
+    model = nfnets.create_model(name, se_ratio=0.25)
+    params, _ = init_shapes(model)
+    hidden = [leaves['w'] for module, leaves in params.items() if module.endswith('~/linear')]
+    assert {64, 512} <= {width for _, width in hidden}, name
+  params, _ = init_shapes(nfnets.create_model('eca_nfnet_l0', se_ratio=0.5))
+  assert not any('efficient_channel_attention' in module for module in params)
+
+
+def test_the_papers_rounding_gives_the_papers_f4_plus():
+  # arXiv 2102.06171, Table 5: 527 M parameters, 367 B multiply-adds.  Traced shallow, counted deep.
+  cost = count_cost(nfnets.create_model('nfnet_f4_plus', rounding='paper'))
+  assert round(cost.parameters / 1e6) == 527
+  assert round(cost.macs / 1e9) == 367
+
+
+def test_a_width_factor_scales_every_width():
+  wide = nfnets.create_model('nfnet_tiny', width_factor=1.5).variant
+  assert (wide.widths, wide.stem_channels, wide.neck_channels) == ((96, 192, 384, 384), 48, 768)
+  regnet = nfnets.create_model('nf_regnet_b0', width_factor=2).variant
+  assert (regnet.widths, regnet.neck_channels) == ((72, 156, 312, 660), 1920)
+  params, _ = init_shapes(nfnets.create_model('wide_resnet_16_4', 10, width_factor=0.25))
+  assert params['WideResNet/~/linear']['w'] == [64, 10]
+
+
+def test_the_standardization_can_be_that_of_bfloat16():
+  model = nfnets.create_model('nfnet_tiny', 10)
+  half = nfnets.create_model('nfnet_tiny', 10, standardization_dtype='bfloat16')
+  params, state = nfnets.create_model('nfnet_tiny', 10, skip_gain=1.0).init(KEY)
+  images = np.random.default_rng(0).standard_normal((2, 32, 32, 3), np.float32)
+  images = jnp.asarray(images, jnp.bfloat16)
+  kernels_in_half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
+  exact, _ = jax.jit(model.apply)(params, state, None, images)
+  rounded, _ = jax.jit(half.apply)(params, state, None, images)
+  handed_over, _ = jax.jit(model.apply)(kernels_in_half, state, None, images)
+  np.testing.assert_array_equal(rounded['pool'], handed_over['pool'])
+  assert np.any(rounded['pool'] != exact['pool'])
+
+
+def test_remat_and_loops_are_of_the_execution():
+  execution = nfnets.Execution(remat='stage', remat_policy='convolutions', scan_from=None)
+  model = nfnets.create_model('nfnet_tiny', execution=execution)
+  assert model.execution == execution
+  assert model.variant == VARIANTS['nfnet_tiny']
 
 
 def test_without_options_the_variant_is_its_row():
@@ -240,10 +348,22 @@ def test_the_first_skip_gain_is_the_one_asked_for():
     ({'name': 'nfnet_f00'}, r"^model='nfnet_f00' is not known: did you mean nfnet_f0, "),
     ({'num_classes': -1}, r'^num_classes=-1 must be 0 or more$'),
     ({'in_channels': 0}, r'^in_channels=0 must be 1 or more$'),
-    ({'drop_rate': 1.0}, r'^drop_rate=1.0 is not a probability in \[0, 1\)$'),
-    ({'drop_rate': float('nan')}, r'^drop_rate=nan is not a probability in \[0, 1\)$'),
-    ({'stochdepth_rate': -0.1}, r'^stochdepth_rate=-0.1 is not a probability in \[0, 1\)$'),
+    ({'drop_rate': 1.0}, r'^drop_rate=1.0: must be one finite number >= 0 and < 1$'),
+    ({'drop_rate': float('nan')}, r'^drop_rate=nan: must be one finite number >= 0 and < 1$'),
+    ({'stochdepth_rate': -0.1}, r'^stochdepth_rate=-0.1: must be one finite number >= 0 and < 1$'),
+    ({'alpha': 0}, r'^alpha=0: must be one finite number > 0$'),
+    ({'se_ratio': -1}, r'^se_ratio=-1: must be one finite number >= 0$'),
+    ({'width_factor': 0}, r'^width_factor=0: must be one finite number > 0$'),
+    ({'width_factor': 0.01}, r'^width_factor=0.01: no channels are left of the widths'),
     ({'activation': 'swish'}, r"^activation='swish' is not known: "),
+    ({'rounding': 'up'}, r"^rounding='up' is not known: it is one of code, paper$"),
+    ({'standardization_dtype': 'float16'}, r"^standardization_dtype='float16' is not known: "),
+    (
+      {'name': 'fixup_resnet50', 'se_ratio': 0.5},
+      r'^se_ratio=0.5: fixup_resnet50 has no such option; it has activation, drop_rate, stoch',
+    ),
+    ({'name': 'resnet50', 'alpha': 0.5}, r'^alpha=0.5: resnet50 has no such option; it has '),
+    ({'name': 'nfnet_l0', 'rounding': 'paper'}, r"^rounding='paper': nfnet_l0 has no such option"),
   ],
 )
 def test_a_wrong_argument_is_named_at_once(arguments, message):
