@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nfnets.errors import InputError
 from nfnets.models.attention import SqueezeExcite
 from nfnets.models.layers import (
   Linear,
@@ -13,6 +14,7 @@ from nfnets.models.layers import (
   WSConv2D,
   average_pool,
   dropout,
+  max_pool,
   stochastic_depth,
 )
 from nfnets.models.standardization import SCALED, Standardization
@@ -49,6 +51,46 @@ def test_every_output_unit_has_mean_0_and_variance_gain_squared_over_the_fan_in(
   units = units.reshape(-1, shape[-1])
   np.testing.assert_allclose(np.mean(units, axis=0), 0, atol=1e-7)
   np.testing.assert_allclose(np.var(units, axis=0), gain**2 / len(units), rtol=1e-5)
+
+
+def test_eps_can_be_added_to_the_variance_and_the_result_scaled():
+  kernel, gain = 1e-3 * normal(3, 3, 8, 5), 1 + 0.3 * normal(5)
+  units = np.reshape(kernel, (-1, 5)).astype(np.float64)
+  variance = units.var(axis=0) + 1e-5
+  expected = (units - units.mean(axis=0)) / np.sqrt(variance * 72) * gain * 1.7
+  standardized = Standardization(eps=1e-5, eps_is_added=True, scale=1.7)(kernel, gain)
+  np.testing.assert_allclose(np.reshape(standardized, (-1, 5)), expected, rtol=1e-4, atol=1e-7)
+
+
+def test_a_kernel_is_standardized_in_the_dtype_asked_for():
+  kernel, gain = normal(3, 3, 8, 5), np.ones(5, np.float32)
+  half = Standardization(dtype='bfloat16')
+  assert half(jnp.asarray(kernel), jnp.asarray(gain)).dtype == jnp.bfloat16
+  lower = jnp.asarray(kernel, jnp.bfloat16)
+  assert Standardization(dtype='float32')(lower, jnp.asarray(gain, jnp.bfloat16)).dtype == (
+    jnp.bfloat16
+  )
+
+
+def test_groups_that_divide_no_channels_are_named():
+  network = hk.transform(lambda x: WSConv2D(8, 3, groups=4)(x))
+  with pytest.raises(InputError, match=r'^groups=4 must divide the 6 input and 8 output channels$'):
+    network.init(jax.random.key(0), np.zeros((1, 4, 4, 6), np.float32))
+
+
+@pytest.mark.parametrize(('height', 'width'), [(6, 6), (7, 9), (5, 8)])
+def test_max_pool_pads_as_it_is_told(height, width):
+  x = normal(1, height, width, 2)
+  padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
+  rows, columns = -(-height // 2), -(-width // 2)
+  expected = [
+    [padded[0, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3].max((0, 1)) for j in range(columns)]
+    for i in range(rows)
+  ]
+  np.testing.assert_array_equal(max_pool(x, 3, 2, symmetric_padding=True)[0], expected)
+  np.testing.assert_array_equal(
+    max_pool(x, 3, 2), hk.max_pool(x, (1, 3, 3, 1), (1, 2, 2, 1), 'SAME')
+  )
 
 
 def test_small_variances_count_as_eps():
