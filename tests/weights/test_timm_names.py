@@ -1,12 +1,14 @@
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from weights.timm_trees import NAMES, Shapes, empty, load, root_of
 
+import nfnets
 from nfnets.errors import InputError
-from nfnets.weights.timm_names import from_timm, to_timm
+from nfnets.weights.timm_names import Params, from_timm, to_timm
 
 TREES = load()
 RELEASED = json.loads(
@@ -21,6 +23,13 @@ def numbered(shapes: Shapes) -> dict[str, np.ndarray]:
   numbers = np.split(rng.permutation(sum(sizes)).astype(np.int32), np.cumsum(sizes)[:-1])
   return {
     key: part.reshape(shape) for (key, shape), part in zip(shapes.items(), numbers, strict=True)
+  }
+
+
+def shapes_of(params: Params) -> dict[str, dict[str, list[int]]]:
+  return {
+    module: {name: list(array.shape) for name, array in arrays.items()}
+    for module, arrays in params.items()
   }
 
 
@@ -50,11 +59,14 @@ def test_there_and_back_keeps_keys_and_shapes(name: str) -> None:
 @pytest.mark.parametrize('number', range(7))
 def test_the_released_networks_get_their_released_names(number: int) -> None:
   params = from_timm(empty(TREES[f'dm_nfnet_f{number}'].shapes), 'NFNet')
-  shapes = {
-    module: {name: list(array.shape) for name, array in arrays.items()}
-    for module, arrays in params.items()
-  }
-  assert shapes == RELEASED[f'nfnet_f{number}']['params']
+  assert shapes_of(params) == RELEASED[f'nfnet_f{number}']['params']
+
+
+@pytest.mark.parametrize('name', sorted(NAMES.keys() - RELEASED.keys()))
+def test_our_networks_have_the_parameters_of_timms(name: str) -> None:
+  ours, _ = jax.eval_shape(nfnets.create_model(name).init, jax.random.key(0))
+  theirs = from_timm(empty(TREES[NAMES[name]].shapes), root_of(NAMES[name]))
+  assert shapes_of(ours) == shapes_of(theirs)
 
 
 @pytest.mark.parametrize(
