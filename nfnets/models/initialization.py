@@ -167,10 +167,16 @@ def _draw(
   place = row_in_leaf[:, None] * np.uint32(_ROW // 2) + half
   leaf = jnp.broadcast_to(hashes[leaf_of_row, None], place.shape)
   words = jnp.concatenate(threefry_2x32(key, jnp.stack([leaf, place])), axis=1)
-  # 24 bits, and never the ends of the interval, where the normal quantile is infinite.
-  uniform = ((words >> 8).astype(jnp.float32) + 0.5) * 2.0**-23 - 1.0
-  normal = jax.lax.erf_inv(uniform * limits[leaf_of_row, None]) * math.sqrt(2)
+  normal = jax.lax.erf_inv(_uniform(words) * limits[leaf_of_row, None]) * math.sqrt(2)
   return normal * scales[leaf_of_row, None]
+
+
+def _uniform(words: jax.Array) -> jax.Array:
+  """Numbers in (-1, 1) from random uint32, never the ends: there the normal quantile is infinite.
+
+  23 bits, so that a half more is exact in float32; with 24 the largest would be rounded to 1.
+  """
+  return ((words >> 9).astype(jnp.float32) + 0.5) * 2.0**-22 - 1.0
 
 
 def _hash(path: _Path) -> int:

@@ -67,8 +67,9 @@ class Variant:
   """Output channels of each stage."""
   stem_channels: int
   """Channels behind the stem."""
-  neck_channels: int | None = None
-  """Outputs of the 1x1 convolution before pooling; None for no convolution."""
+  neck: tuple[int, int] | None = None
+  """Outputs of the 1x1 convolution before pooling, as a fraction of the last stage's channels;
+  None for no convolution."""
   train_size: int
   """Side of the square training images, in pixels."""
   test_size: int
@@ -104,6 +105,17 @@ class Variant:
     """Residual blocks of all stages: the d of SkipInit's 1/sqrt(d) and of Fixup."""
     return sum(self.depths)
 
+  @property
+  def neck_channels(self) -> int | None:
+    """Channels of what is pooled, where a convolution precedes that."""
+    if self.neck is None:
+      return None
+    numerator, denominator = self.neck
+    channels = self.widths[-1] * numerator
+    if self.rounding == 'eights':
+      return round_to_eights(channels / denominator)
+    return channels // denominator
+
 
 def round_to_eights(channels: float) -> int:
   """The nearest multiple of 8, but 8 at least and never less than nine tenths of `channels`."""
@@ -112,7 +124,9 @@ def round_to_eights(channels: float) -> int:
 
 
 def widen(variant: Variant, factor: float) -> Variant:
-  """The variant with all widths, also those of stem and neck, times `factor`, rounded down.
+  """The variant with all widths times `factor`, rounded down.
+
+  The stem of NFNets keeps its width, as in the released code; those of the others follow.
 
   Raises:
     InputError: a width becomes 0.
@@ -121,16 +135,15 @@ def widen(variant: Variant, factor: float) -> Variant:
     widths = tuple(round_to_eights(width * factor) for width in variant.widths)
   else:
     widths = tuple(int(width * factor) for width in variant.widths)
-  stem_channels = int(variant.stem_channels * factor)
+  stem_channels = variant.stem_channels
+  if variant.family != 'nfnet':
+    stem_channels = int(stem_channels * factor)
   if min(*widths, stem_channels) < 1:
     raise InputError(
       f'width_factor={factor}: no channels are left of the widths {variant.widths} and the '
       f"stem's {variant.stem_channels}"
     )
-  neck = variant.neck_channels and variant.neck_channels * widths[-1] // variant.widths[-1]
-  return dataclasses.replace(
-    variant, widths=widths, stem_channels=stem_channels, neck_channels=neck
-  )
+  return dataclasses.replace(variant, widths=widths, stem_channels=stem_channels)
 
 
 def _nfnet(depths: tuple[int, ...], train_size: int, test_size: int, drop_rate: float) -> Variant:
@@ -139,7 +152,7 @@ def _nfnet(depths: tuple[int, ...], train_size: int, test_size: int, drop_rate: 
     depths=depths,
     widths=(256, 512, 1536, 1536),
     stem_channels=128,
-    neck_channels=3072,
+    neck=(2, 1),
     train_size=train_size,
     test_size=test_size,
     drop_rate=drop_rate,
@@ -159,9 +172,7 @@ _NFNETS = {
 }
 
 _NFNETS_PLUS = {
-  f'{name}_plus': dataclasses.replace(
-    variant, widths=(384, 768, 2048, 2048), stem_channels=192, neck_channels=4096
-  )
+  f'{name}_plus': dataclasses.replace(variant, widths=(384, 768, 2048, 2048), stem_channels=192)
   for name, variant in _NFNETS.items()
 }
 
@@ -169,7 +180,6 @@ _NFNET_TINY = dataclasses.replace(
   _nfnet((1, 1, 2, 1), 32, 48, 0.2),
   widths=(64, 128, 256, 256),
   stem_channels=32,
-  neck_channels=512,
   group_width=32,
 )
 
@@ -187,7 +197,7 @@ def _nf_regnet(
     depths=depths,
     widths=widths,
     stem_channels=widths[0],
-    neck_channels=1280 * widths[-1] // 440,  # the share that EfficientNets have there
+    neck=(1280, 440),  # the share that EfficientNets have there
     strides=(2, 2, 2, 2),
     train_size=train_size,
     test_size=test_size,
@@ -278,7 +288,7 @@ def _nfnet_light(
   depths: tuple[int, ...],
   train_size: int,
   test_size: int,
-  neck_channels: int,
+  neck: tuple[int, int],
   *,
   se_ratio: float | None = None,
 ) -> Variant:
@@ -287,7 +297,7 @@ def _nfnet_light(
     depths=depths,
     widths=(256, 512, 1536, 1536),
     stem_channels=128,
-    neck_channels=neck_channels,
+    neck=neck,
     train_size=train_size,
     test_size=test_size,
     bottleneck=0.25,
@@ -303,15 +313,15 @@ def _nfnet_light(
 
 _NFNETS_LIGHT = {
   # name                      depths          train test neck
-  'nfnet_l0': _nfnet_light((1, 2, 6, 3), 224, 288, 2304, se_ratio=0.25),
-  'eca_nfnet_l0': _nfnet_light((1, 2, 6, 3), 224, 288, 2304),
-  'eca_nfnet_l1': _nfnet_light((2, 4, 12, 6), 256, 320, 3072),
-  'eca_nfnet_l2': _nfnet_light((3, 6, 18, 9), 320, 384, 3072),
-  'eca_nfnet_l3': _nfnet_light((4, 8, 24, 12), 352, 448, 3072),
+  'nfnet_l0': _nfnet_light((1, 2, 6, 3), 224, 288, (3, 2), se_ratio=0.25),
+  'eca_nfnet_l0': _nfnet_light((1, 2, 6, 3), 224, 288, (3, 2)),
+  'eca_nfnet_l1': _nfnet_light((2, 4, 12, 6), 256, 320, (2, 1)),
+  'eca_nfnet_l2': _nfnet_light((3, 6, 18, 9), 320, 384, (2, 1)),
+  'eca_nfnet_l3': _nfnet_light((4, 8, 24, 12), 352, 448, (2, 1)),
 }
 
 _TEST_NFNET = dataclasses.replace(
-  _nfnet_light((1, 1, 1, 1), 160, 160, 192, se_ratio=0.25),
+  _nfnet_light((1, 1, 1, 1), 160, 160, (3, 2), se_ratio=0.25),
   widths=(32, 64, 96, 128),
   group_width=8,
 )
@@ -334,6 +344,7 @@ _TIMM_NF_REGNET_B1 = dataclasses.replace(
   _NF_REGNETS['nf_regnet_b1'],
   widths=(40, 80, 160, 328),
   stem_channels=40,
+  neck=(960, 328),
   train_size=256,
   test_size=288,
   drop_rate=0.0,

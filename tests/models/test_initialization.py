@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import nfnets
+from nfnets.models import initialization
 from nfnets.models.attention import SqueezeExcite
 from nfnets.models.initialization import initialize
 from nfnets.models.initializers import Normal
@@ -247,3 +248,23 @@ def test_the_hash_of_every_leaf_of_every_golden_model_is_its_own():
   for tree in GOLDEN_TREES.values():
     hashes = {zlib.crc32(f'{module}/{name}'.encode()) for module in tree for name in tree[module]}
     assert len(hashes) == sum(map(len, tree.values()))
+
+
+def test_no_random_word_makes_an_infinite_number():
+  words = np.uint32([0, 511, 512, 2**31 - 1, 2**31, 2**32 - 513, 2**32 - 512, 2**32 - 1])
+  uniform = np.asarray(initialization._uniform(words))
+  np.testing.assert_array_equal(uniform[[0, -1]], np.float32([-1 + 2**-23, 1 - 2**-23]))
+  np.testing.assert_array_equal(uniform[::-1], -uniform)
+  assert np.all(np.isfinite(jax.lax.erf_inv(uniform)))
+
+
+def test_a_hundred_million_numbers_are_finite():
+  """More than 2**24: what happens once in so many shows."""
+
+  def forward():
+    for i in range(6):
+      hk.get_parameter(f'w{i}', (4096, 4096), init=Normal())
+
+  params, _ = initialization.initialize(forward, jax.random.key(0))
+  for leaf in jax.tree.leaves(params):
+    assert np.isfinite(np.sum(leaf))

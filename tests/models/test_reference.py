@@ -82,3 +82,19 @@ def test_outputs_are_those_of_the_released_code(name):
   for ours, reference in zip(run(CASES[name]), golden(name), strict=True):
     np.testing.assert_allclose(ours, reference, rtol=1e-4, atol=1e-5)
     assert np.std(reference) > 0.05  # so that the tolerance means something
+
+
+def test_bfloat16_is_rounded_as_in_the_released_code():
+  name = 'nfnet_tiny_33x47'
+  for ours, reference, exact in zip(
+    run(CASES[f'{name}_bfloat16']), golden(f'{name}_bfloat16'), golden(name), strict=True
+  ):
+    # The released code loses 3 % to bfloat16, nearly all of it where kernels are standardized.
+    assert distance(reference, exact) > 0.02
+    # Doing the same steps loses the same; what differs is the rounding of single sums (0.4 %).
+    assert distance(ours, reference) < 0.01
+
+
+def distance(x, y):
+  """The root mean square of x - y as a fraction of that of y."""
+  return np.linalg.norm(x - y) / np.linalg.norm(y)

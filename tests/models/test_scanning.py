@@ -39,7 +39,6 @@ def shallow(name: str) -> Variant:
     widths=(width, 2 * width),
     strides=(1, 2),
     stem_channels=width // 2,
-    neck_channels=row.neck_channels and 2 * width,
     group_width=row.group_width and 4,
     stochdepth_rate=0.5,
     drop_rate=0.0,

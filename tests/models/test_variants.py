@@ -34,9 +34,7 @@ def test_nfnets_are_those_of_the_paper(name):
 
 @pytest.mark.parametrize('name', NFNETS)
 def test_plus_variants_are_wider_and_nothing_else(name):
-  wider = dataclasses.replace(
-    VARIANTS[name], widths=(384, 768, 2048, 2048), stem_channels=192, neck_channels=4096
-  )
+  wider = dataclasses.replace(VARIANTS[name], widths=(384, 768, 2048, 2048), stem_channels=192)
   assert VARIANTS[f'{name}_plus'] == wider
 
 

@@ -13,7 +13,7 @@ from nfnets.models import tables
 from nfnets.models.inspection import Cost, Part
 
 ROOT = pathlib.Path(__file__).parents[2]
-COUNTS = json.loads((ROOT / 'tests' / 'golden' / 'zoo_counts.json').read_text())
+COUNTS = json.loads((ROOT / 'tests' / 'golden' / 'zoo.json').read_text())
 
 
 def readme_table():
