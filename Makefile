@@ -12,12 +12,13 @@ VENV_PYTHON := $(VENV)/bin/python
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help train test test-all lint format typecheck constraints clean
+.PHONY: help train test test-all test-parity lint format typecheck constraints clean
 
 help:
 	@echo 'make train        train a small NFNet on handwritten digits, into runs/quickstart'
 	@echo 'make test         lint, then the tests that are not slow'
 	@echo 'make test-all     lint, types, then every test'
+	@echo 'make test-parity  install PyTorch and timm, and compare our networks with theirs'
 	@echo 'make lint         check style and formatting'
 	@echo 'make format       repair what lint can repair'
 	@echo 'make typecheck    check the type annotations'
@@ -34,6 +35,12 @@ test: lint
 
 test-all: lint typecheck
 	$(VENV_PYTHON) -m pytest $(PYTEST_FLAGS)
+
+# torch and timm stay out of constraints.txt, which would take CUDA's libraries with them.
+test-parity: $(VENV)/dev.installed
+	$(VENV_PYTHON) -m pip install --no-input --constraint constraints.txt torch==2.13.0
+	$(VENV_PYTHON) -m pip install --no-input --no-deps torchvision==0.28.0 timm==1.0.31
+	$(VENV_PYTHON) -m pytest tests/parity $(PYTEST_FLAGS)
 
 lint: $(VENV)/dev.installed
 	$(VENV_PYTHON) -m ruff check .
