@@ -29,6 +29,7 @@ from nfnets.models.networks import (
   SkipInitResNet,
   WideResNet,
 )
+from nfnets.models.signals import predict_signals, signal_propagation
 from nfnets.models.taps import tap
 from nfnets.models.zoo import Model, create_model, list_models
 from nfnets.optim.agc import adaptive_grad_clip
@@ -56,5 +57,7 @@ __all__ = [
   'feature_shapes',
   'list_models',
   'optim',
+  'predict_signals',
+  'signal_propagation',
   'tap',
 ]
