@@ -71,9 +71,10 @@ def _params(modules: object) -> Params:
   for module, arrays in _mapping(modules, 'the file').items():
     place = printable(module)
     # One dict may stand in a pickle a million times.
-    budget -= len(_mapping(arrays, place, budget))
+    leaves = _mapping(arrays, place, budget)
+    budget -= len(leaves)
     params[module] = {
-      name: _leaf(leaf, f'{place} {printable(name)}') for name, leaf in arrays.items()
+      name: _leaf(leaf, f'{place} {printable(name)}') for name, leaf in leaves.items()
     }
   return params
 

@@ -109,7 +109,8 @@ class _Machine:
       if code == pickle.STOP:
         return self.stack.pop()
       if code not in _ACTIONS:
-        raise Refused(f'refuses the opcode {_name_of(code)}: no weights are written with it')
+        name = _NAMES.get(code, f'0x{code.hex()}')
+        raise Refused(f'refuses the opcode {name}: no weights are written with it')
       _ACTIONS[code](self)
     raise Refused(f'refuses a pickle of more than {MOST_OPCODES:,} opcodes')
 
@@ -201,9 +202,7 @@ class _Machine:
     self.memo[index] = self.stack[-1]
 
 
-def _name_of(code: bytes) -> str:
-  known = pickletools.code2op.get(code.decode('latin-1'))
-  return known.name if known else f'0x{code.hex()}'
+_NAMES = {opcode.code.encode('latin-1'): opcode.name for opcode in pickletools.opcodes}
 
 
 Action = Callable[[_Machine], object]

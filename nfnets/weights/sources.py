@@ -20,12 +20,12 @@ class Source:
   """
 
   def __init__(self, stream: IO[bytes], size: int):
-    self._stream = stream
+    self.stream = stream
     self.remaining = size
 
   def read(self, count: int) -> bytes:
     """Exactly `count` bytes, or `Refused`."""
-    data = self._stream.read(count) if 0 <= count <= self.remaining else b''
+    data = self.stream.read(count) if 0 <= count <= self.remaining else b''
     if len(data) != count:
       raise Refused(f'is cut short: {count} bytes are missing where {self.remaining} are left')
     self.remaining -= count
@@ -33,7 +33,7 @@ class Source:
 
   def read_line(self) -> bytes:
     """The bytes up to the next newline, which is dropped; a name of sane length."""
-    data = self._stream.readline(_LONGEST_NAME)
+    data = self.stream.readline(_LONGEST_NAME)
     self.remaining -= len(data)
     if not data.endswith(b'\n'):
       raise Refused('is damaged: a name in it does not end')
