@@ -27,6 +27,7 @@ CORE = [
   'dm-haiku>=0.0.16',
   'jax>=0.10',
   'jaxlib>=0.10',
+  'ml_dtypes>=0.5',
   'numpy>=2.0',
   'optax>=0.2.8',
 ]
@@ -59,10 +60,12 @@ PREPARE = [
 
 DEV = [
   *TRAIN,
+  'dill>=0.3.8',
   'pyright[nodejs]>=1.1.400',  # with its own Node.js: nothing else to install
   'pytest>=9.0',
   'pytest-xdist>=3.8',
   'ruff>=0.14',
+  'safetensors>=0.8',
 ]
 
 setup(

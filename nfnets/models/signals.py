@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import math
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import haiku as hk
@@ -134,9 +134,8 @@ def predict_signals(model: Model, size: int | None = None) -> Prediction:
   """What `signal_propagation` measures at initialization for standard normal images.
 
   Averages over the weights of wide layers, over positions and over images.  Approximate in this:
-  what the padding does is averaged over the positions of a map, the windows of a max-pool are taken
-  as disjoint, the gates of channel attention as one half, and the eps of weight standardization
-  as 0.
+  at a border activations are taken as homogeneous, the windows of a max-pool as disjoint, the gates
+  of channel attention as one half, and the eps of weight standardization as 0.
 
   Args:
     model: a network of the zoo, with its own `skip_gain`.
@@ -151,7 +150,8 @@ def predict_signals(model: Model, size: int | None = None) -> Prediction:
   curves = np.full((3, len(places)), np.nan)
   stem, block = _bound(_STEMS, family.stem), _bound(_BLOCKS, family.block)
   if stem and block:
-    x = stem(_Map(squared_mean=0.0, variance=1.0, size=size), variant)
+    profile = None if size is None else np.ones((size, size))
+    x = stem(_Map(squared_mean=0.0, variance=1.0, profile=profile), variant)
     for index, place in enumerate(places):
       x, branch = block(x, place, variant)
       curves[:, index] = x.squared_mean, x.variance, branch.variance
@@ -250,10 +250,10 @@ class _Map:
   """Mean over channels of the channel variance."""
   mean: float = 0.0
   """Mean over channels of the channel mean."""
-  size: int | None = None
-  """Height and width; None for no border."""
   values: _Values = _NORMAL
   """Of a channel, less its mean and divided by its standard deviation."""
+  profile: np.ndarray | None = None
+  """[H, W] the mean square at each position, divided by the average; None for no border."""
 
   def activated(self, function: Activation) -> '_Map':
     """Moments of `function`, by quadrature."""
@@ -267,34 +267,42 @@ class _Map:
       squared_mean=float(squared_mean),
       variance=float(square - squared_mean),
       mean=float(mean),
-      size=self.size,
+      profile=self.profile,
     )
 
   def convolved(self, weights: _Weights, kernel: int = 1, stride: int = 1) -> '_Map':
     """Behind a convolution with 'SAME' padding.
 
-    Where a share s of the taps sees the map and the others zeros, the mean square of the input
-    counts s times.  Weights of sum 0 cancel what the means of the input's channels have in common,
-    as far as they see it: s^2 times its square.  Of a channel's mean over the positions, the same
-    holds with the share of positions at which a tap sees the map.
+    Its mean square is that of the input, averaged over the taps, with zeros from the padding.
+    Weights of sum 0 cancel what the means of the input's channels have in common as far as they see
+    it: where that is a share s of the taps, s^2 times its square.  The mean of a channel over the
+    positions is made of what each tap sees on average.
     """
-    seen = _seen(self.size, kernel, stride, symmetric=weights.symmetric_padding)
-    share, tap_share = (np.outer(line, line) for line in (seen.mean(1), seen.mean(0)))
-    cancelled = self.mean**2 if weights.zero_sum else 0.0
-    square = np.mean(share) * (self.squared_mean + self.variance) - np.mean(share**2) * cancelled
-    squared_mean = np.mean(tap_share**2) * self.squared_mean - np.mean(tap_share) ** 2 * cancelled
+    taps = _taps(self.profile, kernel, stride, symmetric=weights.symmetric_padding)
+    before = np.ones((1, 1)) if self.profile is None else self.profile
+    profile = _on_both_axes(taps.mean(0), before)
+    share = _on_both_axes(taps.mean(0), np.ones_like(before))
+    tap_mean = _on_both_axes(taps.mean(1), np.sqrt(before))
+    common = self.mean**2 if weights.zero_sum else 0.0
+    square = np.mean(profile) * self.square - np.mean(share**2) * common
+    squared_mean = np.mean(tap_mean**2) * self.squared_mean - np.mean(tap_mean) ** 2 * common
     return _Map(
       squared_mean=weights.factor * float(squared_mean),
       variance=weights.factor * float(square - squared_mean),
-      size=self.size and len(seen),
+      profile=None if self.profile is None else profile / np.mean(profile),
     )
 
   def average_pooled(self, stride: int) -> '_Map':
     """Means of independent values: over the valid cells only."""
-    seen = _seen(self.size, stride, stride)
-    share = np.mean(1 / seen.sum(1)) ** 2
+    if self.profile is None:
+      return dataclasses.replace(self, variance=self.variance / stride**2, values=_NORMAL)
+    seen = _taps(self.profile, stride, stride).sum(0)
+    profile = _on_both_axes((seen / seen.sum(1, keepdims=True)) ** 2, self.profile)
     return dataclasses.replace(
-      self, variance=share * self.variance, size=self.size and len(seen), values=_NORMAL
+      self,
+      variance=self.variance * float(np.mean(profile)),
+      values=_NORMAL,
+      profile=profile / np.mean(profile),
     )
 
   def max_pooled(self, window: int, stride: int) -> '_Map':
@@ -309,9 +317,18 @@ class _Map:
       squared_mean=mean**2 * self.variance,
       variance=deviation**2 * self.variance,
       mean=mean * math.sqrt(self.variance),
-      size=self.size and -(-self.size // stride),
+      profile=None if self.profile is None else self.profile[::stride, ::stride],
       values=_Values(points / deviation, weights),
     )
+
+  @property
+  def square(self) -> float:
+    """The mean square of the values."""
+    return self.squared_mean + self.variance
+
+  def normalized(self) -> '_Map':
+    """Behind batch normalization."""
+    return dataclasses.replace(self, squared_mean=0.0, variance=1.0, mean=0.0)
 
   def scaled(self, factor: float) -> '_Map':
     """Times a number."""
@@ -324,23 +341,32 @@ class _Map:
 
   def plus(self, other: '_Map') -> '_Map':
     """Added to what comes from other weights, around 0."""
-    return dataclasses.replace(
-      self,
+    profile, square = self.profile, self.square + other.square
+    if profile is not None and other.profile is not None and square > 0:
+      profile = (self.square * profile + other.square * other.profile) / square
+    return _Map(
       squared_mean=self.squared_mean + other.squared_mean,
       variance=self.variance + other.variance,
-      values=_NORMAL,
+      profile=profile,
     )
 
 
-def _seen(size: int | None, kernel: int, stride: int, *, symmetric: bool = False) -> np.ndarray:
-  """[positions, taps] along one axis: 1.0 where the tap sees the map, 0.0 where the padding."""
-  if size is None:
-    return np.ones((1, kernel))
+def _taps(
+  profile: np.ndarray | None, kernel: int, stride: int, *, symmetric: bool = False
+) -> np.ndarray:
+  """[taps, positions behind, positions before] along one axis: 1.0 where the tap sees the map."""
+  if profile is None:
+    return np.ones((kernel, 1, 1))
+  size = len(profile)
   positions = -(-size // stride)
   before = max((positions - 1) * stride + kernel - size, 0) // 2
   first = np.arange(positions) * stride - (kernel // 2 if symmetric else before)
-  taps = first[:, None] + np.arange(kernel)
-  return ((taps >= 0) & (taps < size)).astype(float)
+  seen = first[None, :, None] + np.arange(kernel)[:, None, None]
+  return (seen == np.arange(size)).astype(float)
+
+
+def _on_both_axes(line: np.ndarray, plane: np.ndarray) -> np.ndarray:
+  return line @ plane @ line.T
 
 
 def _quad_stem(x: _Map, variant: Variant) -> _Map:
@@ -386,6 +412,13 @@ def _fixup_stem(
   return x.activated(jax.nn.relu) if variant.activation == 'relu' else x.scaled(math.nan)
 
 
+def _strided(kernels: Sequence[int], place: Place) -> Iterator[tuple[int, int]]:
+  """(size, stride) of the convolutions of a branch: the first that is not 1x1 has the stride."""
+  strided = next(i for i, kernel in enumerate(kernels) if kernel > 1)
+  for i, kernel in enumerate(kernels):
+    yield kernel, place.stride if i == strided else 1
+
+
 def _preactivation(
   spec: PreactDesign, x: _Map, place: Place, variant: Variant
 ) -> tuple[_Map, _Map]:
@@ -394,11 +427,9 @@ def _preactivation(
   if spec.standardized:
     weights, activation = _standardized(variant), design.scaled_activation(variant)
   normalized = y = x.activated(activation).scaled(place.beta)
-  stride = place.stride
-  for index, kernel in enumerate(spec.kernels):
+  for index, (kernel, stride) in enumerate(_strided(spec.kernels, place)):
     y = y.activated(activation) if index else y
-    y = y.convolved(weights, kernel, stride if kernel > 1 else 1)
-    stride = 1 if kernel > 1 else stride
+    y = y.convolved(weights, kernel, stride)
   gain = variant.skip_gain if spec.gained else 1.0
   shortcut = x
   if place.needs_projection and spec.pooled_shortcut:
@@ -425,17 +456,22 @@ def _batchnorm(
   """
   activation, weights = design.plain_activation(variant), _drawn(w_init)
   gate = 1.0 if variant.se_ratio is None and not variant.eca else 0.5
-  unit = _Map(squared_mean=0.0, variance=1.0, size=x.size, values=x.values)
-  behind = _Map(squared_mean=0.0, variance=1.0, size=x.size and -(-x.size // place.stride))
-  if not preactivation:
-    branch = behind.scaled(gate)
-    merged = behind.plus(branch).activated(activation)
-    return merged if place.starts_stage else merged.scaled(math.nan), branch
-  branch = behind.activated(activation).convolved(weights, kernels[-1]).scaled(gate)
-  shortcut = x
-  if place.starts_stage:
-    shortcut = unit.activated(activation).convolved(weights, 1, place.stride)
-  return shortcut.plus(branch), branch
+  shortcut = y = x
+  for index, (kernel, stride) in enumerate(_strided(kernels, place)):
+    if preactivation:
+      y = y.normalized().activated(activation).convolved(weights, kernel, stride)
+    else:
+      y = y.activated(activation) if index else y
+      y = y.convolved(weights, kernel, stride).normalized()
+  branch = y.scaled(gate)
+  if place.starts_stage and preactivation:
+    shortcut = x.normalized().activated(activation).convolved(weights, 1, place.stride)
+  elif place.starts_stage:
+    shortcut = x.convolved(weights, 1, place.stride).normalized()
+  merged = shortcut.plus(branch)
+  if preactivation:
+    return merged, branch
+  return merged.activated(activation).scaled(1.0 if place.starts_stage else math.nan), branch
 
 
 def _fixup(

@@ -229,6 +229,24 @@ def test_the_gain_scales_what_a_branch_adds():
   np.testing.assert_allclose(doubled.branch_variance[1], first / 1.04, rtol=1e-6)
 
 
+def test_padding_takes_its_share():
+  model = changed(create_model('nf_wide_resnet_16_4', activation='identity'), depths=(1, 1, 1))
+  predicted = predict_signals(model, 8)
+
+  def convolved(line: np.ndarray, times: int) -> np.ndarray:
+    for _ in range(times):
+      line = np.convolve(line, np.ones(3) / 3, 'same')
+    return line
+
+  # Without gain a block projects what the stem leaves; its branch has two convolutions more.
+  np.testing.assert_allclose(
+    predicted.variance[0], np.mean(convolved(np.ones(8), 1)) ** 2, rtol=1e-6
+  )
+  np.testing.assert_allclose(
+    predicted.branch_variance[0], np.mean(convolved(np.ones(8), 3)) ** 2, rtol=1e-6
+  )
+
+
 def test_batch_normalization_makes_the_variance_grow_by_steps():
   predicted = predict_signals(create_model('resnet50'))
   steps = np.array([2, 3, 4, 2, 3, 4, 5, 2, 3, 4, 5, 6, 7, 2, 3, 4])
@@ -300,9 +318,9 @@ def test_every_family_has_its_prediction(family):
 class Case:
   """Two stages of a network, three blocks, and how far prediction and measurement may be apart.
 
-  The tolerances are what the approximations leave on maps this small (the padding is averaged over
-  positions) and four standard errors of the mean over four seeds; both were measured over ten other
-  seeds.  Networks without normalization scatter the most.
+  The tolerances are what the approximations leave, and four standard errors of the mean over four
+  seeds; both were measured over twenty other seeds.  Networks without normalization scatter the
+  most: of what their first layers draw, all others make more.
   """
 
   name: str
@@ -316,27 +334,27 @@ class Case:
 
 
 CASES = [
-  Case(name='nf_resnet50', width_factor=1, variance=0.05, branch=0.07),
+  Case(name='nf_resnet50', width_factor=1, variance=0.06, branch=0.07),
   Case(name='resnet50_v1', width_factor=0.5, variance=0.03, branch=0.001, squared_mean=0.03),
   Case(
     name='wide_resnet_16_4',
-    width_factor=2, size=16, batch=8, variance=0.05, branch=0.06, squared_mean=0.24,
+    width_factor=2, size=16, batch=8, variance=0.05, branch=0.05, squared_mean=0.25,
   ),
   Case(
     name='skipinit_wide_resnet_16_4',
-    width_factor=2, size=16, batch=8, variance=0.31, branch=0.5, squared_mean=0.48,
+    width_factor=2, size=16, batch=8, variance=0.26, branch=0.34, squared_mean=0.37,
   ),
-  Case(name='nf_wide_resnet_16_4', width_factor=2, size=16, batch=8, variance=0.09, branch=0.15),
+  Case(name='nf_wide_resnet_16_4', width_factor=2, size=16, batch=8, variance=0.09, branch=0.13),
 ]  # fmt: skip
 SLOW_CASES = [
-  Case(name='nfnet_tiny', width_factor=2, batch=8, variance=0.12, branch=0.38),
-  Case(name='nfnet_l0', width_factor=0.5, batch=8, variance=0.08, branch=0.35),
-  Case(name='nf_regnet_b0', width_factor=2, batch=8, variance=0.12, branch=0.13),
+  Case(name='nfnet_tiny', width_factor=2, batch=8, variance=0.1, branch=0.17),
+  Case(name='nfnet_l0', width_factor=0.5, batch=8, variance=0.09, branch=0.16),
+  Case(name='nf_regnet_b0', width_factor=2, batch=8, variance=0.13, branch=0.14),
   # Pools maxima of windows that overlap, which are less independent than the prediction has them.
-  Case(name='timm_nf_resnet50', width_factor=1, variance=0.5, branch=0.46),
+  Case(name='timm_nf_resnet50', width_factor=1, variance=0.5, branch=0.43),
   Case(name='resnet50', width_factor=1, variance=0.04, branch=0.03, squared_mean=0.21),
-  Case(name='skipinit_resnet50', width_factor=2, variance=0.14, branch=0.37, squared_mean=0.22),
-  Case(name='fixup_resnet50', width_factor=2, variance=0.16, branch=0, squared_mean=0.22),
+  Case(name='skipinit_resnet50', width_factor=2, variance=0.14, branch=0.35, squared_mean=0.3),
+  Case(name='fixup_resnet50', width_factor=2, variance=0.14, branch=0, squared_mean=0.25),
   Case(
     name='sqrt2_wide_resnet_16_4',
     width_factor=4, size=16, batch=8, variance=0.29, branch=0.41, squared_mean=0.51,

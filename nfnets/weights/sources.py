@@ -1,0 +1,79 @@
+"""Reading a file that someone else wrote: never more than it holds, and one line when it is bad."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from nfnets.errors import InputError
+
+
+class Refused(Exception):
+  """Why a file cannot be used; `opened` adds its name and makes it an `InputError`."""
+
+
+class Source:
+  """A binary stream of known length, read from its start to its end.
+
+  A number in the file that asks for more bytes than are left never reaches the memory allocator.
+  """
+
+  def __init__(self, stream: IO[bytes], size: int):
+    self.stream = stream
+    self.remaining = size
+
+  def read(self, count: int) -> bytes:
+    """Exactly `count` bytes, or `Refused`."""
+    data = self.stream.read(count) if 0 <= count <= self.remaining else b''
+    if len(data) != count:
+      raise Refused(f'is cut short: {count} bytes are missing where {self.remaining} are left')
+    self.remaining -= count
+    return data
+
+  def read_line(self) -> bytes:
+    """The bytes up to the next newline, which is dropped; a name of sane length."""
+    data = self.stream.readline(_LONGEST_NAME)
+    self.remaining -= len(data)
+    if not data.endswith(b'\n'):
+      raise Refused('is damaged: a name in it does not end')
+    return data[:-1]
+
+
+_LONGEST_NAME = 1024
+
+
+@contextlib.contextmanager
+def opened(path: str | os.PathLike) -> Iterator[Source]:
+  """Opens a file to read; what goes wrong within names it.
+
+  Raises:
+    InputError: the file cannot be opened, is empty, or is refused by what reads it.
+  """
+  path = Path(path)
+  with named(path):
+    try:
+      stream = path.open('rb')
+    except OSError as error:
+      raise Refused(f'cannot be read: {error.strerror}') from error
+    with stream:
+      size = os.fstat(stream.fileno()).st_size
+      if not size:
+        raise Refused('is empty: was its download cut short?')
+      yield Source(stream, size)
+
+
+@contextlib.contextmanager
+def named(path: str | os.PathLike) -> Iterator[None]:
+  """Turns a refusal within into an `InputError` of one line that names the file."""
+  try:
+    yield
+  except Refused as refused:
+    raise InputError(f'{path}: {refused}') from refused
+
+
+def printable(name: object) -> str:
+  """A word of a file for a message: one short line, whatever it is."""
+  if type(name) is not str:  # the repr of nested tuples may be endless
+    return f'a {type(name).__name__}'
+  return ascii(name[:80])[1:-1] + ('...' if len(name) > 80 else '')
