@@ -4,6 +4,7 @@ Nothing here computes a network; everything is read off its jaxpr.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -58,6 +59,23 @@ def count_parameters(params: Any) -> int:
   return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
+@functools.lru_cache(maxsize=1)  # what looks at a network looks at it more than once
+def parameter_shapes(model: Model) -> tuple[Any, Any]:
+  """What `model.init` makes, each array as a `jax.ShapeDtypeStruct`; not to be changed."""
+  return jax.eval_shape(model.init, jax.random.key(0))
+
+
+def square_image(model: Model, size: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
+  """Stands for one image that a network takes: [size, size, channels].
+
+  Raises:
+    InputError: `size` is below one pixel.
+  """
+  if size < 1:
+    raise InputError(f'size={size}: must be 1 pixel or more')
+  return jax.ShapeDtypeStruct((size, size, model.in_channels), dtype)
+
+
 def count_cost(model: Model, size: int | None = None) -> Cost:
   """Parameters and multiply-adds of a network.
 
@@ -67,7 +85,7 @@ def count_cost(model: Model, size: int | None = None) -> Cost:
   """
   # Equal blocks as loops are traced once, and counted as often as they run.
   model = dataclasses.replace(model, execution=Execution(scan_from=2))
-  params, state = jax.eval_shape(model.init, jax.random.key(0))
+  params, state = parameter_shapes(model)
   image = _image(model, size)
   macs = count_macs(lambda *args: model.apply(*args[:2], None, args[2]), params, state, image)
   return Cost(count_parameters(params), macs)
@@ -89,7 +107,7 @@ def describe_blocks(model: Model, size: int | None = None) -> list[Part]:
     outputs, _ = model.apply(params, state, None, images, return_features=ends_of_parts)
     return outputs
 
-  trees = jax.eval_shape(model.init, jax.random.key(0))
+  trees = parameter_shapes(model)
   program = jax.make_jaxpr(forward, return_shape=True)
   traced, outputs = program(*trees, _image(model, size))
   names = sorted(outputs)  # in the order in which JAX flattens a dict
@@ -109,10 +127,8 @@ def describe_blocks(model: Model, size: int | None = None) -> list[Part]:
 
 
 def _image(model: Model, size: int | None) -> jax.ShapeDtypeStruct:
-  size = model.variant.test_size if size is None else size
-  if size < 1:
-    raise InputError(f'size={size}: must be 1 pixel or more')
-  return jax.ShapeDtypeStruct((1, size, size, model.in_channels), jnp.float32)
+  image = square_image(model, model.variant.test_size if size is None else size)
+  return jax.ShapeDtypeStruct((1, *image.shape), image.dtype)
 
 
 def _variables(equation: JaxprEqn) -> Iterator[Any]:
