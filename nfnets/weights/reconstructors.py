@@ -11,7 +11,7 @@ from collections.abc import Callable
 import ml_dtypes
 import numpy as np
 
-from nfnets.weights.pickles import Global, StandIn, Table, table_of
+from nfnets.weights.machine import Global, StandIn, Table, table_of
 from nfnets.weights.sources import Refused, printable
 
 _NUMBERS = ('b1', *(f'{kind}{size}' for kind in 'iu' for size in (1, 2, 4, 8)), 'f2', 'f4', 'f8')

@@ -16,7 +16,7 @@ import ml_dtypes
 import numpy as np
 
 from nfnets.weights import pickles, reconstructors
-from nfnets.weights.pickles import Global, Table, table_of
+from nfnets.weights.machine import Global, Table, table_of
 from nfnets.weights.sources import Refused, Source, opened, printable
 
 Tensors = dict[str, np.ndarray]

@@ -13,7 +13,7 @@ import pytest
 from nfnets.errors import InputError
 from nfnets.weights import pickles
 from nfnets.weights.deepmind import read
-from nfnets.weights.pickles import Global, table_of
+from nfnets.weights.machine import Global, table_of
 from nfnets.weights.sources import Refused, Source
 
 HEAD = b'\x80\x04'
