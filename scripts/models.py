@@ -10,7 +10,8 @@ Examples:
   scripts/models.py --csv > zoo.csv
 
 Multiply-adds and memory are read off the traced program; nothing is computed.  The whole zoo takes
-a minute or two.  --markdown prints the table of the README, --csv the plain numbers.
+some minutes, without memory half of that.  --markdown --nomemory prints the table of the README,
+--csv the plain numbers.
 """
 
 import concurrent.futures
@@ -32,6 +33,9 @@ jax.config.update('jax_platforms', 'cpu')  # leaves accelerators to those who co
 
 MARKDOWN = flags.DEFINE_bool('markdown', False, 'Print a Markdown table.')
 CSV = flags.DEFINE_bool('csv', False, 'Print comma-separated numbers under one header.')
+MEMORY = flags.DEFINE_bool(
+  'memory', True, 'Also tell the memory of a training step, which takes most of the time.'
+)
 BLOCKS = flags.DEFINE_bool('blocks', False, 'Show one network block by block.')
 SIZE = flags.DEFINE_integer(
   'size',
@@ -40,7 +44,7 @@ SIZE = flags.DEFINE_integer(
   'for memory.',
 )
 
-Needs = tuple[inspection.Cost, memory.TrainingMemory]
+Needs = tuple[inspection.Cost, int]
 
 _MANY = 8  # networks: other processes take some seconds to start
 _MOST_PROCESSES = 8  # each takes half a gigabyte
@@ -72,17 +76,17 @@ def zoo_table(pattern: str = '*') -> tables.Table:
     variants.find_variant(pattern)  # raises, with the nearest names
   costs, kept = {}, {}
   for number, (name, (cost, needed)) in enumerate(zip(names, needs(names), strict=True), 1):
-    costs[name], kept[name] = cost, needed.per_image
+    costs[name], kept[name] = cost, needed
     show(f'{number} of {len(names)}: {name}')
   show('')
-  return tables.zoo_table(costs, kept, SIZE.value)
+  return tables.zoo_table(costs, kept if MEMORY.value else None, SIZE.value)
 
 
 def needs(names: Sequence[str]) -> Iterator[Needs]:
   """What each network needs, in order."""
-  sizes = itertools.repeat(SIZE.value)
+  sizes, with_memory = itertools.repeat(SIZE.value), itertools.repeat(MEMORY.value)
   if len(names) < _MANY:
-    yield from map(need, names, sizes)
+    yield from map(need, names, sizes, with_memory)
     return
   # Tracing keeps one core busy.
   with concurrent.futures.ProcessPoolExecutor(
@@ -91,13 +95,14 @@ def needs(names: Sequence[str]) -> Iterator[Needs]:
     initializer=signal.signal,
     initargs=(signal.SIGINT, signal.SIG_IGN),  # this process stops the others
   ) as pool:
-    yield from pool.map(need, names, sizes)
+    yield from pool.map(need, names, sizes, with_memory)
 
 
-def need(name: str, size: int | None) -> Needs:
+def need(name: str, size: int | None, with_memory: bool) -> Needs:
   """What one network needs."""
   model = zoo.create_model(name)
-  return inspection.count_cost(model, size), memory.training_memory(model, size)
+  kept = memory.training_memory(model, size).per_image if with_memory else 0
+  return inspection.count_cost(model, size), kept
 
 
 def show(progress: str) -> None:

@@ -12,8 +12,9 @@ from nfnets.models.variants import VARIANTS
 from nfnets.models.zoo import Model
 
 _MIB = 2**20
+_MEMORY = 'memory/image'
 _ZOO_HEADER = (
-  *('model', 'parameters', 'multiply-adds', 'memory/image'),
+  *('model', 'parameters', 'multiply-adds', _MEMORY),
   *('train px', 'test px', 'top-1'),
 )
 
@@ -30,7 +31,7 @@ class ZooRow(NamedTuple):
   """Pixels."""
   test_size: int
   """Pixels."""
-  memory_per_image_bytes: int
+  memory_per_image_bytes: int | None
   """Of one training step, for every image of the batch."""
   top1: float | None
   """Percent, on ImageNet."""
@@ -93,26 +94,27 @@ class Table:
 
 
 def zoo_table(
-  costs: Mapping[str, Cost], memory: Mapping[str, int], size: int | None = None
+  costs: Mapping[str, Cost], memory: Mapping[str, int] | None = None, size: int | None = None
 ) -> Table:
   """One row for each network.
 
   Args:
     costs: of each network, by its name.
-    memory: bytes that a training step needs for every image, likewise.
+    memory: bytes that a training step needs for every image, likewise; None for no such column.
     size: side of the images that both are for; None for the network's test size and training size.
   """
   published = [ACCURACIES[name] for name in costs if name in ACCURACIES]
-  records = [_zoo_row(name, cost, memory[name]) for name, cost in costs.items()]
+  records = [_zoo_row(name, cost, memory and memory[name]) for name, cost in costs.items()]
+  shown = [cell for cell in range(len(_ZOO_HEADER)) if memory or _ZOO_HEADER[cell] != _MEMORY]
   return Table(
     records=records,
-    header=_ZOO_HEADER,
-    rows=[_zoo_text(record) for record in records],
-    note=_notes(published, len(costs), size),
+    header=tuple(_ZOO_HEADER[cell] for cell in shown),
+    rows=[tuple(_zoo_text(record)[cell] for cell in shown) for record in records],
+    note=_notes(published, len(costs), size, with_memory=bool(memory)),
   )
 
 
-def _zoo_row(name: str, cost: Cost, memory: int) -> ZooRow:
+def _zoo_row(name: str, cost: Cost, memory: int | None) -> ZooRow:
   variant, published = VARIANTS[name], ACCURACIES.get(name)
   return ZooRow(
     model=name,
@@ -134,24 +136,28 @@ def _zoo_text(row: ZooRow) -> tuple[str, ...]:
     row.model,
     f'{row.parameters / 1e6:.2f} M',
     f'{row.multiply_adds / 1e9:.2f} B',
-    f'{row.memory_per_image_bytes / _MIB:.1f} MiB',
+    f'{(row.memory_per_image_bytes or 0) / _MIB:.1f} MiB',
     str(row.train_size),
     str(row.test_size),
     f'{published.top1:.1f}{published.source.mark}' if published else '',
   )
 
 
-def _notes(published: Sequence[Accuracy], number: int, size: int | None) -> str:
+def _notes(
+  published: Sequence[Accuracy], number: int, size: int | None, *, with_memory: bool
+) -> str:
   tested, trained = (f'{size} px',) * 2 if size else ('the test size', 'the training size')
   notes = [
     f'Multiply-adds are counted for one image of {tested}.',
-    f'Memory is what a training step in bfloat16 keeps for every image of {trained}.',
+    f'Memory is what a training step in bfloat16 keeps for every image of {trained}.'
+    if with_memory
+    else '',
     f'{number} {"network" if number == 1 else "networks"}.',
   ]
   if sources := dict.fromkeys(accuracy.source for accuracy in published):
     named = '; '.join(f'{source.mark} {source.text}'.lstrip() for source in sources)
     notes.insert(2, f'Top-1 is the published accuracy on ImageNet in percent ({named}).')
-  return ' '.join(notes)
+  return ' '.join(filter(None, notes))
 
 
 def blocks_table(model: Model, parts: Sequence[Part], size: int | None = None) -> Table:

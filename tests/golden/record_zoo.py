@@ -5,8 +5,8 @@ Example:
   PYTHONPATH=. python tests/golden/record_zoo.py wide_resnet_16_4
 
 `zoo.json` has, for every network: parameters, multiply-adds at the test size, and a digest of its
-tree of parameters and state.  For networks that the released code or timm know, other golden files
-hold what these figures are checked against.
+tree of parameters and state.  For networks that the
+released code or timm know, other golden files hold what these figures are checked against.
 """
 
 import hashlib

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from golden.record_zoo import describe
+from golden.record_zoo import tree_digest
 
 import nfnets
 from nfnets.errors import InputError
@@ -90,7 +90,9 @@ def test_every_network_is_written_down():
 
 @pytest.mark.parametrize('name', each(sorted(VARIANTS)))
 def test_tree_parameters_and_multiply_adds_are_as_written_down(name):
-  assert describe(name) == ZOO[name]
+  model = nfnets.create_model(name)
+  found = (*count_cost(model), tree_digest(model))
+  assert found == (ZOO[name]['parameters'], ZOO[name]['macs'], ZOO[name]['tree'])
 
 
 @pytest.mark.parametrize(

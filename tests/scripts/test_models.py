@@ -13,7 +13,7 @@ from nfnets.models import tables
 from nfnets.models.inspection import Cost, Part
 
 ROOT = pathlib.Path(__file__).parents[2]
-COUNTS = json.loads((ROOT / 'tests' / 'golden' / 'zoo.json').read_text())
+ZOO = json.loads((ROOT / 'tests' / 'golden' / 'zoo.json').read_text())
 
 
 def readme_table():
@@ -34,16 +34,16 @@ def run(*arguments):
 
 def test_the_table_of_the_readme_is_that_of_the_program():
   # The counts of the golden file, which tests/models/test_zoo.py holds against the networks.
-  assert list(COUNTS) == nfnets.list_models()
-  costs = {name: Cost(*count) for name, count in COUNTS.items()}
+  assert list(ZOO) == nfnets.list_models()
+  costs = {name: Cost(row['parameters'], row['macs']) for name, row in ZOO.items()}
   assert tables.zoo_table(costs).markdown() + '\n' == readme_table(), (
-    'README.md: put what scripts/models.py --markdown prints between the markers'
+    'README.md: put what scripts/models.py --markdown --nomemory prints between the markers'
   )
 
 
 @pytest.mark.slow
 def test_the_command_prints_the_table_of_the_readme():
-  result = run('--markdown')
+  result = run('--markdown', '--nomemory')
   assert (result.returncode, result.stderr) == (0, '')
   assert result.stdout == readme_table()
 
@@ -52,10 +52,11 @@ def test_the_zoo_by_pattern():
   result = run('nfnet_tin?')
   assert (result.returncode, result.stderr) == (0, '')
   assert result.stdout == (
-    'model       parameters  multiply-adds  train px  test px  top-1\n'
-    'nfnet_tiny      1.49 M         0.03 B        32       48\n'
+    'model       parameters  multiply-adds  memory/image  train px  test px  top-1\n'
+    'nfnet_tiny      1.49 M         0.03 B       0.4 MiB        32       48\n'
     '\n'
-    'Multiply-adds are counted for one image of the test size. 1 network.\n'
+    'Multiply-adds are counted for one image of the test size. Memory is what a training step in '
+    'bfloat16 keeps for every image of the training size. 1 network.\n'
   )
 
 
@@ -80,6 +81,8 @@ def test_one_network_block_by_block():
   ('arguments', 'message'),
   [
     (['nfnet_f8'], "model='nfnet_f8' is not known: did you mean nfnet_f7, nfnet_f6, nfnet_f5?"),
+    (['nfnet_tiny', '--csv', '--markdown'], '--csv --markdown: choose one of them'),
+    (['nfnet_tiny', '--size=0'], 'size=0: must be 1 pixel or more'),
     (['--blocks'], '--blocks: name the network as well: models.py nfnet_f0 --blocks'),
   ],
 )
@@ -91,13 +94,15 @@ def test_a_mistake_is_told_in_one_line(arguments, message):
 
 def test_the_table_marks_what_was_trained_with_sam_and_leaves_out_what_is_not_published():
   costs = {name: Cost(2_500_000, 3_000_000_000) for name in ('nfnet_f6', 'nfnet_f7')}
-  assert tables.zoo_table(costs, 64).text() == (
-    'model     parameters  multiply-adds  train px  test px  top-1\n'
-    'nfnet_f6      2.50 M         3.00 B       448      576  86.5*\n'
-    'nfnet_f7      2.50 M         3.00 B       480      608\n'
+  memory = {'nfnet_f6': 3 * 2**20, 'nfnet_f7': 2**19}
+  assert tables.zoo_table(costs, memory, 64).text() == (
+    'model     parameters  multiply-adds  memory/image  train px  test px  top-1\n'
+    'nfnet_f6      2.50 M         3.00 B       3.0 MiB       448      576  86.5*\n'
+    'nfnet_f7      2.50 M         3.00 B       0.5 MiB       480      608\n'
     '\n'
-    'Multiply-adds are counted for one image of 64 px. Top-1 is the published accuracy on ImageNet'
-    ' in percent (arXiv 2102.06171, Table 3); * trained with SAM. 2 networks.'
+    'Multiply-adds are counted for one image of 64 px. Memory is what a training step in bfloat16 '
+    'keeps for every image of 64 px. Top-1 is the published accuracy on ImageNet in percent (* '
+    'arXiv 2102.06171, Table 3, trained with SAM). 2 networks.'
   )
   without = tables.zoo_table({'nfnet_f0': costs['nfnet_f6']}).text()
   assert without.endswith(' (arXiv 2102.06171, Table 3). 1 network.')
