@@ -57,9 +57,9 @@ class Family:
       alpha=variant.alpha if self.tracks_variance else 0.0,
     )
 
-  def total_stride(self, variant: Variant) -> int:
-    """By how much the whole network makes images smaller."""
-    return self.stem_stride * int(np.prod(variant.strides))
+  def least_size(self, variant: Variant) -> int:
+    """The smallest side of images, in pixels: no stage but the last strides over a single one."""
+    return self.stem_stride * int(np.prod(variant.strides[:-1]))
 
 
 class ResidualNet(hk.Module):
@@ -98,7 +98,7 @@ class ResidualNet(hk.Module):
     return_features: bool | Collection[str] = False,
     example_ids: jax.Array | None = None,
   ) -> dict[str, jax.Array]:
-    """Classifies `images` [N, H, W, C] of a floating dtype; any H and W from the total stride up.
+    """Classifies `images` [N, H, W, C] of a floating dtype; any H and W that its strides allow.
 
     Args:
       images: normalized images.
@@ -213,11 +213,11 @@ class ResidualNet(hk.Module):
       raise InputError(
         f'images of dtype {images.dtype}: expected normalized pixels, float32 or bfloat16'
       )
-    least = self.family.total_stride(self.variant)
+    least = self.family.least_size(self.variant)
     if min(images.shape[1:3]) < least:
       height, width = images.shape[1:3]
       raise InputError(
-        f'images of {height} x {width} pixels are too small for the total stride of the network: '
+        f'images of {height} x {width} pixels are too small for the strides of the network: '
         f'at least {least} x {least}'
       )
 

@@ -77,7 +77,7 @@ class Model:
       params: as `init` makes them.
       state: as `init` makes it.
       rng: a key for dropout and stochastic depth; None when not training.
-      images: any H and W from the total stride up; the network computes in their dtype.
+      images: any H and W that the strides allow; the network computes in their dtype.
       is_training: switches dropout and stochastic depth on.
       return_features: names of features to return too, or True for all: 'stem', 'block_0', ...,
         'stage_0', ..., 'neck'; see `feature_shapes`.
