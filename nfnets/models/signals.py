@@ -274,22 +274,21 @@ class _Map:
     """Behind a convolution with 'SAME' padding.
 
     Its mean square is that of the input, averaged over the taps, with zeros from the padding.
-    Weights of sum 0 cancel what the means of the input's channels have in common as far as they see
-    it: where that is a share s of the taps, s^2 times its square.  The mean of a channel over the
-    positions is made of what each tap sees on average.
+    Weights of sum 0 cancel what the means of the input's channels have in common, as much of it as
+    the taps see on average.  The mean of a channel over the positions is made of what each tap sees
+    over the positions.  At a border, means are smaller as the root of the mean square is.
     """
     taps = _taps(self.profile, kernel, stride, symmetric=weights.symmetric_padding)
-    before = np.ones((1, 1)) if self.profile is None else self.profile
-    profile = _on_both_axes(taps.mean(0), before)
-    share = _on_both_axes(taps.mean(0), np.ones_like(before))
-    tap_mean = _on_both_axes(taps.mean(1), np.sqrt(before))
+    profile = np.ones((1, 1)) if self.profile is None else self.profile
     common = self.mean**2 if weights.zero_sum else 0.0
-    square = np.mean(profile) * self.square - np.mean(share**2) * common
-    squared_mean = np.mean(tap_mean**2) * self.squared_mean - np.mean(tap_mean) ** 2 * common
+    seen = _on_both_axes(taps.mean(0), np.sqrt(profile))
+    squares = _on_both_axes(taps.mean(0), profile) * self.square - seen**2 * common
+    seen_by_tap = _on_both_axes(taps.mean(1), np.sqrt(profile))
+    squared_mean = np.mean(seen_by_tap**2) * self.squared_mean - np.mean(seen_by_tap) ** 2 * common
     return _Map(
       squared_mean=weights.factor * float(squared_mean),
-      variance=weights.factor * float(square - squared_mean),
-      profile=None if self.profile is None else profile / np.mean(profile),
+      variance=weights.factor * float(np.mean(squares) - squared_mean),
+      profile=None if self.profile is None else squares / np.mean(squares),
     )
 
   def average_pooled(self, stride: int) -> '_Map':
