@@ -12,10 +12,10 @@ what the analysis predicts, and for the output what the betas assume.  The image
 normal numbers.  A network of 50 layers takes half a minute on a CPU, most of it to compile.
 """
 
-import csv
+import dataclasses
 import sys
-from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -38,6 +38,20 @@ SEED = flags.DEFINE_integer('seed', 0, 'Of parameters and images.', lower_bound=
 CSV = flags.DEFINE_bool('csv', False, 'Print comma-separated values instead of tables.')
 
 
+class BlockSignals(NamedTuple):
+  """A row of what is printed; None where nothing is known."""
+
+  model: str
+  block: str
+  squared_mean: float | None
+  predicted_squared_mean: float | None
+  variance: float | None
+  predicted_variance: float | None
+  assumed_variance: float | None
+  branch_variance: float | None
+  predicted_branch_variance: float | None
+
+
 def main(argv: list[str]) -> None:
   """Measures; prints, and draws where asked."""
   if len(argv) < 2:
@@ -50,10 +64,12 @@ def main(argv: list[str]) -> None:
     show(model.name)
     networks.append(measure(model))
   show('')
+  tables = [table(network) for network in networks]
   if CSV.value:
-    print_csv(networks)
+    everything = [record for one in tables for record in one.records]
+    print(dataclasses.replace(tables[0], records=everything).csv())
   else:
-    print('\n\n'.join(table(network).text() for network in networks))
+    print('\n\n'.join(one.text() for one in tables))
   if PICTURE.value:
     plot_networks(networks, PICTURE.value)
     print(f'wrote {PICTURE.value}', file=sys.stderr if CSV.value else sys.stdout)
@@ -83,45 +99,39 @@ def measure(model: Model) -> Network:
   return Network(model.name, measured, signals.predict_signals(model, SIZE.value))
 
 
-def columns(network: Network) -> dict[str, np.ndarray]:
-  """What is told of each block, by the name of the column."""
-  _, measured, predicted = network
+def records(network: Network) -> list[BlockSignals]:
+  """One for each block."""
+  title, measured, predicted = network
   assert predicted is not None
-  return {
-    'squared_mean': measured.squared_mean,
-    'predicted_squared_mean': predicted.squared_mean,
-    'variance': measured.variance,
-    'predicted_variance': predicted.variance,
-    'assumed_variance': predicted.assumed_variance,
-    'branch_variance': measured.branch_variance,
-    'predicted_branch_variance': predicted.branch_variance,
-  }
-
-
-def cells(network: Network) -> Iterator[tuple[str, ...]]:
-  """Of each block its name and the columns; nothing where nothing is known."""
-  names = network.signals.names
-  for name, *numbers in zip(names, *columns(network).values(), strict=True):
-    yield name, *('' if np.isnan(number) else f'{number:.4g}' for number in numbers)
+  columns = (
+    measured.squared_mean,
+    predicted.squared_mean,
+    measured.variance,
+    predicted.variance,
+    predicted.assumed_variance,
+    measured.branch_variance,
+    predicted.branch_variance,
+  )
+  return [
+    BlockSignals(title, name, *(None if np.isnan(number) else float(number) for number in numbers))
+    for name, *numbers in zip(measured.names, *columns, strict=True)
+  ]
 
 
 def table(network: Network) -> Table:
-  """For people."""
+  """The curves of one network."""
+  found = records(network)
   what = ('squared mean', 'predicted', 'variance', 'predicted', 'assumed', 'branch', 'predicted')
   return Table(
+    records=found,
     header=(network.title, *what),
-    rows=list(cells(network)),
+    rows=[
+      (name, *('' if number is None else f'{number:.4g}' for number in numbers))
+      for _, name, *numbers in found
+    ],
     note=f'{BATCH.value} images of {SIZE.value} x {SIZE.value} standard normal pixels, seed '
     f'{SEED.value}; skip gain {SKIP_GAIN.value:g} where there is one.',
   )
-
-
-def print_csv(networks: Sequence[Network]) -> None:
-  """For programs."""
-  writer = csv.writer(sys.stdout, lineterminator='\n')
-  writer.writerow(('model', 'block', *columns(networks[0])))
-  for network in networks:
-    writer.writerows((network.title, *row) for row in cells(network))
 
 
 def show(name: str) -> None:
