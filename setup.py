@@ -58,8 +58,11 @@ PREPARE = [
   f"tensorflow>=2.21; {ELSEWHERE} and python_version < '3.14'",
 ]
 
+HUB = ['huggingface_hub>=1.0']
+
 DEV = [
   *TRAIN,
+  *HUB,
   'dill>=0.3.8',
   'pyright[nodejs]>=1.1.400',  # with its own Node.js: nothing else to install
   'pytest>=9.0',
@@ -82,7 +85,7 @@ setup(
   packages=find_packages(include=['nfnets', 'nfnets.*']),
   package_data={'nfnets': ['data/builders/*.csv.gz', 'data/builders/*.md']},
   install_requires=CORE,
-  extras_require={'train': TRAIN, 'prepare': PREPARE, 'dev': DEV},
+  extras_require={'train': TRAIN, 'prepare': PREPARE, 'hub': HUB, 'dev': DEV},
   classifiers=[
     'Development Status :: 3 - Alpha',
     'Intended Audience :: Science/Research',
