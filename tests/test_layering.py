@@ -27,6 +27,7 @@ PARTS = {
   **dict.fromkeys(BESIDE_EACH_OTHER, COMMON),
   'nfnets.batchnorm': COMMON | {'nfnets.models'},
   'nfnets.training': COMMON | BESIDE_EACH_OTHER | {'nfnets.batchnorm'},
+  'nfnets.inference': COMMON | BESIDE_EACH_OTHER | {'nfnets.training'},
   'nfnets.plots': COMMON | {'nfnets.models'},
   'nfnets.benchmarks': COMMON | {'nfnets.models', 'nfnets.training'},
   'nfnets.command_line': COMMON,
@@ -39,6 +40,7 @@ PARTS = {
     'nfnets.plots',
     'nfnets.batchnorm',
     'nfnets.training',
+    'nfnets.inference',
     'nfnets.benchmarks',
     'nfnets.command_line',
   },
@@ -92,6 +94,7 @@ WITHOUT = {
   'nfnets.data': JAX | {'tensorflow'},
   'nfnets.weights': TRAINING_ONLY | {'haiku'},
   'nfnets.training': TENSORFLOW,
+  'nfnets.inference': TENSORFLOW | {'matplotlib'},
   'nfnets': TRAINING_ONLY,
 }
 
