@@ -7,6 +7,7 @@ from nfnets.optim.agc import (
   clipped_units,
   read_clipped_fraction,
 )
+from nfnets.optim.depths import depth_tree, in_places, place_of, place_tree, scale_by_depth
 from nfnets.optim.ema import ema_decay, update_ema
 from nfnets.optim.groups import Group, group_of, group_tree, in_groups
 from nfnets.optim.optimizers import sgd_agc
@@ -18,12 +19,17 @@ __all__ = [
   'UnitCount',
   'adaptive_grad_clip',
   'clipped_units',
+  'depth_tree',
   'ema_decay',
   'group_of',
   'group_tree',
   'in_groups',
+  'in_places',
   'peak_learning_rate',
+  'place_of',
+  'place_tree',
   'read_clipped_fraction',
+  'scale_by_depth',
   'sgd_agc',
   'update_ema',
   'warmup_cosine',

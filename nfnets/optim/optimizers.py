@@ -1,11 +1,12 @@
 """The optimizer that trains NFNets: SGD with adaptive gradient clipping."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import optax
 
 from nfnets.arguments import check_number
 from nfnets.optim.agc import Norm, adaptive_grad_clip
+from nfnets.optim.depths import in_places, scale_by_depth
 from nfnets.optim.groups import Group, in_groups
 
 
@@ -20,6 +21,8 @@ def sgd_agc(
   clip_norm: Norm = 'unit',
   clip_groups: Sequence[Group] = ('weights', 'gains_biases'),
   decay_groups: Sequence[Group] = ('weights', 'classifier'),
+  layer_decay: float | None = None,
+  frozen: Collection[str] = (),
 ) -> optax.GradientTransformation:
   """AGC, then coupled weight decay, then (Nesterov) momentum, then the learning rate.
 
@@ -36,6 +39,10 @@ def sgd_agc(
     clip_norm: 'unit', 'layer' or 'global'; see `adaptive_grad_clip`.
     clip_groups: the parameter groups that are clipped; see `nfnets.optim.groups`.
     decay_groups: the parameter groups that decay.
+    layer_decay: ratio of the learning rates of one block and the next; see `scale_by_depth`.  None
+      for one rate for all.
+    frozen: the places ('stem', 'block_0', ...; see `nfnets.optim.depths`) whose parameters stay as
+      they are.  They have no momentum, do not decay, and AGC does not see them.
 
   Returns:
     A transform for trees of module path -> name -> array; its `update` needs `params`.
@@ -52,7 +59,13 @@ def sgd_agc(
     optax.trace(momentum, nesterov=nesterov),
     optax.scale_by_learning_rate(learning_rate),
   ]
+  if layer_decay is not None:
+    steps.append(scale_by_depth(layer_decay))
   if clipping is not None:
     clip = adaptive_grad_clip(clipping, clip_eps, norm=clip_norm)
     steps.insert(0, optax.masked(clip, in_groups(*clip_groups)))
-  return optax.chain(*steps)
+  transform = optax.chain(*steps)
+  if not frozen:
+    return transform
+  is_frozen = in_places(frozen)
+  return optax.partition({False: transform, True: optax.set_to_zero()}, is_frozen)

@@ -131,3 +131,58 @@ def test_without_clipping_there_is_no_fraction():
 def test_wrong_arguments_are_named(options, message):
   with pytest.raises(InputError, match=message):
     sgd_agc(**{'learning_rate': 0.1} | options)
+
+
+DEPTHS = {'NFNet/~/stem_conv0': 0, 'NFNet/~/nf_block': 1, 'NFNet/~/linear': 2}
+
+
+def placed_tree(rng):
+  """Parameters of the same shapes, one module at each depth."""
+  tree = random_tree(rng)
+  tree['NFNet/~/stem_conv0'] = tree.pop('NFNet/~/conv0')
+  return {module: tree[module] for module in DEPTHS}
+
+
+def moved(options, steps=3):
+  """How far parameters are after a few steps of constant rate, and the optimizer's state."""
+  rng = np.random.default_rng(2)
+  start = params = placed_tree(rng)
+  optimizer = sgd_agc(0.1, clipping=None, weight_decay=0.0, **options)
+  state = optimizer.init(params)
+  for _ in range(steps):
+    updates, state = optimizer.update(placed_tree(rng), state, params)
+    params = optax.apply_updates(params, updates)
+  return jax.tree.map(lambda a, b: a - b, params, start), state
+
+
+def test_layer_decay_is_a_learning_rate_of_each_depth():
+  plain, decayed = moved({})[0], moved({'layer_decay': 0.3})[0]
+  for module, depth in DEPTHS.items():
+    for name, distance in plain[module].items():
+      np.testing.assert_allclose(
+        decayed[module][name], distance * 0.3 ** (2 - depth), rtol=1e-5, atol=1e-6
+      )
+
+
+def test_what_is_frozen_has_no_momentum_and_does_not_move():
+  distance, state = moved({'frozen': {'stem', 'block_0'}})
+  plain, whole = moved({})
+  assert all(not np.any(x) for m in list(DEPTHS)[:2] for x in distance[m].values())
+  jax.tree.map(np.testing.assert_array_equal, distance['NFNet/~/linear'], plain['NFNet/~/linear'])
+  assert len(jax.tree.leaves(whole)) - len(jax.tree.leaves(state)) == 4  # w, gain, bias; skip_gain
+
+
+def test_what_is_frozen_does_not_decay_and_is_not_counted_by_agc():
+  rng = np.random.default_rng(0)
+  params = placed_tree(rng)
+  gradient = jax.tree.map(lambda p: np.float32(1e-9) * p, params)
+  gradient['NFNet/~/stem_conv0'] = jax.tree.map(np.ones_like, params['NFNet/~/stem_conv0'])
+  fractions = {}
+  for frozen in [(), ('stem',)]:
+    optimizer = sgd_agc(0.1, weight_decay=0.5, frozen=frozen)
+    updates, state = optimizer.update(gradient, optimizer.init(params), params)
+    fractions[frozen] = float(read_clipped_fraction(state))
+    assert np.any(updates['NFNet/~/linear']['w'])
+    assert bool(np.any(updates['NFNet/~/stem_conv0']['w'])) == (not frozen)
+  assert fractions[()] == pytest.approx(6 / 8)  # units of the stem: 4 + 1 + 1
+  assert fractions['stem',] == 0
