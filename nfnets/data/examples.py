@@ -20,6 +20,11 @@ _LOG = logging.getLogger(__name__)
 class RecordSource(Protocol):
   """What the loader reads from: `records.Records`, or anything like it that can be pickled."""
 
+  @property
+  def max_labels(self) -> int:
+    """How many right answers a record can have."""
+    ...
+
   def __len__(self) -> int: ...
 
   def __getitem__(self, i: int, /) -> Record: ...
@@ -37,7 +42,10 @@ class TrainExample(grain.transforms.RandomMap):
     first = None
     for bad in range(_MAX_BAD_RUN):
       try:
-        record, image = _read(self.records, (element + bad) % len(self.records))
+        record = _read(self.records, (element + bad) % len(self.records))
+        image = _decode(record)
+        if not record.labels:
+          raise _Unusable(f'no label: {record.where}')
       except _Unusable as error:
         first = first or str(error)
         continue
@@ -51,7 +59,7 @@ class TrainExample(grain.transforms.RandomMap):
 
 @dataclasses.dataclass(frozen=True)
 class EvalExample(grain.transforms.Map):
-  """Number of a record -> the record, or zeros behind the end and for a bad one."""
+  """Number of a record -> the record, or zeros behind the end and for one that does not count."""
 
   records: RecordSource
   geometry: images.EvalGeometry
@@ -61,12 +69,16 @@ class EvalExample(grain.transforms.Map):
     if element >= len(self.records):
       return self._empty(bad=0)
     try:
-      record, image = _read(self.records, element)
+      record = _read(self.records, element)
+      if not record.labels:
+        return self._empty(bad=0)
+      image = _decode(record)
     except _Unusable:
       return self._empty(bad=1)
     return {
       'images': images.eval_image(image, self.geometry),
       'labels': np.int32(record.label),
+      'right_labels': self._padded(record.labels),
       'mask': np.float32(1),
       'bad_records': np.int32(0),
     }
@@ -75,23 +87,31 @@ class EvalExample(grain.transforms.Map):
     return {
       'images': np.zeros((self.geometry.size, self.geometry.size, 3), np.float32),
       'labels': np.int32(0),
+      'right_labels': self._padded(()),
       'mask': np.float32(0),
       'bad_records': np.int32(bad),
     }
 
+  def _padded(self, labels: tuple[int, ...]) -> np.ndarray:
+    padding = self.records.max_labels - len(labels)
+    return np.array([*labels, *(-1,) * padding], np.int32)
+
 
 class _Unusable(Exception):
-  """A record that was logged as bad."""
+  """A record that is passed over."""
 
 
-def _read(records: RecordSource, i: int) -> tuple[Record, np.ndarray]:
+def _read(records: RecordSource, i: int) -> Record:
   try:
-    record = records[i]
+    return records[i]
   except BadRecord as error:
     _LOG.warning('bad record: %s', error)
     raise _Unusable(str(error)) from error
+
+
+def _decode(record: Record) -> np.ndarray:
   try:
-    return record, images.decode(record.image)
+    return images.decode(record.image)
   except images.UnreadableImage as error:
     _LOG.warning('bad record: %s: %s', error, record.where)
     raise _Unusable(f'{error}: {record.where}') from error

@@ -130,8 +130,10 @@ def eval_batches(
   Returns:
     An iterator with `close()` over batches of
       images: float32 [local, S, S, 3]
-      labels: int32 [local]
-      mask: float32 [local], 1 for an example, 0 for padding and for records that cannot be read
+      labels: int32 [local], the right answer, the first where there are several
+      right_labels: int32 [local, max_labels], all right answers, then -1
+      mask: float32 [local], 1 for an example, 0 for padding, for records that cannot be read and
+        for those without a right answer
       bad_records: int32 [local], 1 for a record that cannot be read
   """
   host, hosts = _check_shard(batch_size, shard, threads=threads, workers=0)

@@ -6,9 +6,10 @@ import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow_datasets as tfds
 
-from nfnets.data import offsets, shards
+from nfnets.data import folders, offsets, shards
 from nfnets.data.datasets import Dataset
 from nfnets.data.shards import BadRecord
 from nfnets.errors import InputError
@@ -21,13 +22,19 @@ class Record(NamedTuple):
 
   Attributes:
     image: the encoded file, JPEG or PNG.
-    label: 0 .. num_classes - 1.
+    labels: the right answers, 0 .. num_classes - 1 each.  Ordinary datasets have one for every
+      image, ImageNet's reassessed labels several, or none.
     where: the file and the place in it, for messages.
   """
 
   image: bytes
-  label: int
+  labels: tuple[int, ...]
   where: str
+
+  @property
+  def label(self) -> int:
+    """The first right answer; -1 where there is none."""
+    return self.labels[0] if self.labels else -1
 
 
 class Records:
@@ -73,20 +80,32 @@ class Records:
     piece = bisect.bisect_right(self._starts, i) - 1
     shard, skip, _ = self._pieces[piece]
     place = i - self._starts[piece] + skip
-    image, label = self._parse(shard.read(place), shard.where(place))
-    return Record(image, label, shard.where(place))
+    image, labels = self._parse(shard.read(place), shard.where(place))
+    return Record(image, labels, shard.where(place))
 
-  def _parse(self, data: bytes, where: str) -> tuple[bytes, int]:
+  @property
+  def max_labels(self) -> int:
+    """How many right answers a record can have."""
+    return self.dataset.max_labels
+
+  def _parse(self, data: bytes, where: str) -> tuple[bytes, tuple[int, ...]]:
+    dataset = self.dataset
     try:
       example: Any = self._features.deserialize_example_np(
         data, decoders={'image': tfds.decode.SkipDecoding()}
       )
-      image, label = bytes(example['image']), int(example['label'])
+      image = bytes(example['image'])
+      labels = tuple(int(label) for label in np.atleast_1d(example[dataset.label_key]))
     except Exception as error:  # the parser has no error type of its own
-      raise BadRecord(f'not an example of {self.dataset.name} ({error}): {where}') from error
-    if not 0 <= label < self.dataset.num_classes:
-      raise BadRecord(f'label {label} is outside 0..{self.dataset.num_classes - 1}: {where}')
-    return image, label
+      raise BadRecord(f'not an example of {dataset.name} ({error}): {where}') from error
+    if len(labels) > dataset.max_labels:
+      raise BadRecord(f'{len(labels)} labels, more than {dataset.max_labels}: {where}')
+    for label in labels:
+      if not 0 <= label < dataset.num_classes:
+        raise BadRecord(f'label {label} is outside 0..{dataset.num_classes - 1}: {where}')
+      if dataset.classes is not None and label not in dataset.classes:
+        raise BadRecord(f'label {label} is none of the {len(dataset.classes)} classes: {where}')
+    return image, labels
 
 
 def open_records(data_dir: str | os.PathLike[str], dataset: Dataset, split: str) -> Records:
@@ -101,9 +120,9 @@ def open_records(data_dir: str | os.PathLike[str], dataset: Dataset, split: str)
     InputError: the folder, the split or one of its files is missing, or the folder holds
       something else than images and labels.
   """
-  folder = _find_folder(os.path.expanduser(data_dir), dataset)
-  builder = _read_folder(folder)
-  features = _image_features(builder.info.features, folder)
+  folder = folders.find_folder(data_dir, dataset)
+  builder = folders.read_folder(folder)
+  features = folders.image_features(builder, dataset.label_key)
   split_info = _find_split(builder.info.splits, dataset, split)
   instructions = split_info.file_instructions
   missing = [one.filename for one in instructions if not os.path.isfile(one.filename)]
@@ -122,61 +141,6 @@ def open_records(data_dir: str | os.PathLike[str], dataset: Dataset, split: str)
   opened = _open_shards(folder, builder.info.file_format, instructions)
   pieces = [(shard, one.skip, one.take) for shard, one in zip(opened, instructions, strict=True)]
   return Records(dataset, pieces, features, fingerprint)
-
-
-def _find_folder(data_dir: str, dataset: Dataset) -> str:
-  """The newest version of the dataset below `data_dir`."""
-  command = f'scripts/prepare.py {dataset.name} --data_dir={data_dir}'
-  if not os.path.isdir(data_dir):
-    raise InputError(f'data_dir {data_dir!r} is not a folder; make it with: {command}')
-  root = os.path.join(data_dir, dataset.tfds_name)
-  if not os.path.isdir(root):
-    raise InputError(
-      f'{dataset.name} is not in data_dir: no folder {root}; make it with: {command}'
-    )
-  if newest := _newest_version(root):
-    return newest
-  configs = {name: _newest_version(os.path.join(root, name)) for name in sorted(os.listdir(root))}
-  found = {name: folder for name, folder in configs.items() if folder}
-  if len(found) > 1:
-    raise InputError(
-      f'{root} holds several configurations ({", ".join(found)}); say which in the tfds_name of '
-      f'{dataset.name} in nfnets/data/datasets.py'
-    )
-  if not found:
-    raise InputError(f'{root} holds no whole version of {dataset.name}; make it with: {command}')
-  return next(iter(found.values()))
-
-
-def _newest_version(root: str) -> str | None:
-  """The folder of the newest finished version directly in `root`."""
-  if not os.path.isdir(root):
-    return None
-  versions = [
-    tfds.core.Version(name)
-    for name in os.listdir(root)
-    if tfds.core.Version.is_valid(name)
-    and os.path.isfile(os.path.join(root, name, 'dataset_info.json'))
-  ]
-  return os.path.join(root, str(max(versions))) if versions else None
-
-
-def _read_folder(folder: str) -> tfds.core.DatasetBuilder:
-  try:
-    return tfds.builder_from_directory(folder)
-  except Exception as error:  # JSON, protobuf and version errors alike
-    line = (str(error).splitlines() or [repr(error)])[0]
-    raise InputError(f'{folder} cannot be read as a dataset folder: {line}') from error
-
-
-def _image_features(
-  features: tfds.features.FeatureConnector | None, folder: str
-) -> tfds.features.FeaturesDict:
-  names = list(features) if isinstance(features, tfds.features.FeaturesDict) else []
-  if not {'image', 'label'} <= set(names):
-    raise InputError(f"{folder} holds {names}; an image dataset needs 'image' and 'label'")
-  assert isinstance(features, tfds.features.FeaturesDict)
-  return features
 
 
 def _find_split(splits: Any, dataset: Dataset, split: str) -> Any:

@@ -50,7 +50,7 @@ class DataConfig:
   """What is learnt, and how images are cut."""
 
   dataset: str = 'imagenet2012'
-  """A row of `nfnets.data.datasets.DATASETS`."""
+  """A row of `nfnets.data.datasets.DATASETS`, or what else lies prepared in `data_dir`."""
   data_dir: str = 'data'
   """The folder that holds prepared TFDS datasets."""
   train_split: str | None = None

@@ -4,7 +4,8 @@ import dataclasses
 import math
 
 from nfnets.arguments import check_number
-from nfnets.data.datasets import Dataset, find_dataset
+from nfnets.data.datasets import Dataset
+from nfnets.data.folders import find_dataset
 from nfnets.data.images import EvalGeometry, TrainGeometry
 from nfnets.errors import InputError
 from nfnets.models.execution import Execution
@@ -72,7 +73,7 @@ def derive(config: Config, num_examples: int) -> Derived:
     InputError: a field is out of its range, or names something that does not exist.
   """
   _check(config)
-  model, dataset = make_model(config), find_dataset(config.data.dataset)
+  model, dataset = make_model(config), find_dataset(config.data.dataset, config.data.data_dir)
   data, variant = config.data, model.variant
   steps_per_epoch = num_examples / config.batch_size
   every_epoch = max(1, round(steps_per_epoch))
@@ -102,7 +103,7 @@ def make_model(config: Config) -> Model:
   """The network of a run."""
   return create_model(
     config.model.name,
-    find_dataset(config.data.dataset).num_classes,
+    find_dataset(config.data.dataset, config.data.data_dir).num_classes,
     alpha=config.model.alpha,
     drop_rate=config.model.drop_rate,
     stochdepth_rate=config.model.stochdepth_rate,

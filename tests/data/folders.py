@@ -4,6 +4,7 @@ import io
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -40,20 +41,25 @@ def numbered(count: int, size: int = 6) -> list[tuple[bytes, int]]:
 
 def write_folder(
   root: Path,
-  splits: Mapping[str, Sequence[tuple[bytes, int]]],
+  splits: Mapping[str, Sequence[tuple[bytes, Any]]],
   *,
+  label: tfds.features.FeatureConnector | None = None,
+  label_key: str = 'label',
   file_format: str = 'tfrecord',
   version: str = '1.0.0',
   per_shard: int = 10,
   below: str = 'tiny',
 ) -> Path:
-  """Writes root/below/version with (image bytes, label) in files of `per_shard`; returns it."""
+  """Writes root/below/version with (image bytes, label) in files of `per_shard`; returns it.
+
+  `label` says what labels are: one of the classes of TINY, unless told otherwise.
+  """
   folder = root / below / version
   folder.mkdir(parents=True)
   features = tfds.features.FeaturesDict(
     {
       'image': tfds.features.Image(shape=(None, None, 3), encoding_format='png'),
-      'label': tfds.features.ClassLabel(num_classes=TINY.num_classes),
+      label_key: label or tfds.features.ClassLabel(num_classes=TINY.num_classes),
     }
   )
   template = tfds.core.ShardedFileTemplate(
@@ -62,8 +68,8 @@ def write_folder(
   infos = []
   for split, examples in splits.items():
     data = [
-      features.serialize_example({'image': io.BytesIO(image), 'label': label})
-      for image, label in examples
+      features.serialize_example({'image': io.BytesIO(image), label_key: answer})
+      for image, answer in examples
     ]
     shards = [data[i : i + per_shard] for i in range(0, len(data), per_shard)]
     for number, shard in enumerate(shards):
@@ -81,7 +87,7 @@ def write_folder(
     name='tiny', version=tfds.core.Version(version), data_dir=str(folder), module_name=''
   )
   info = tfds.core.DatasetInfo(
-    builder=identity, features=features, description='tiny', supervised_keys=('image', 'label')
+    builder=identity, features=features, description='tiny', supervised_keys=('image', label_key)
   )
   info.set_file_format(file_format)
   info.set_splits(tfds.core.SplitDict(infos))

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import logging
 import os
@@ -6,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from data.folders import TINY, numbered, write_folder
 from PIL import Image
 
@@ -211,6 +213,7 @@ def test_evaluation_counts_every_example_once(records: Records, hosts: int, batc
       assert {name: (values.shape, values.dtype.name) for name, values in batch.items()} == {
         'images': ((local, 6, 6, 3), 'float32'),
         'labels': ((local,), 'int32'),
+        'right_labels': ((local, 1), 'int32'),
         'mask': ((local,), 'float32'),
         'bad_records': ((local,), 'int32'),
       }
@@ -218,10 +221,38 @@ def test_evaluation_counts_every_example_once(records: Records, hosts: int, batc
   whole = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
   real = whole['mask'] == 1
   assert sorted(whole['labels'][real]) == list(range(COUNT))
+  assert whole['right_labels'][real, 0].tolist() == whole['labels'][real].tolist()
+  assert (whole['right_labels'][~real] == -1).all()
   assert whole['mask'].sum() == COUNT
   pixels = [np.asarray(Image.open(io.BytesIO(image))) for image, _ in numbered(COUNT)]
   for image, label in zip(whole['images'][real], whole['labels'][real], strict=True):
     np.testing.assert_array_equal(image, pixels[label])
+
+
+@pytest.fixture
+def reassessed(tmp_path: Path) -> Records:
+  """Examples with three right answers, none and one."""
+  label = tfds.features.Sequence(tfds.features.ClassLabel(num_classes=TINY.num_classes))
+  pictures = [image for image, _ in numbered(3)]
+  examples = list(zip(pictures, [[7, 900, 2], [], [5]], strict=True))
+  write_folder(tmp_path, {'test': examples}, label=label, label_key='real_label')
+  row = dataclasses.replace(TINY, label_key='real_label', max_labels=4)
+  return open_records(tmp_path, row, 'test')
+
+
+def test_evaluation_yields_all_right_answers_and_passes_over_images_without(reassessed: Records):
+  ((batch,),) = evaluate(reassessed, 1, 3)
+  assert batch['right_labels'].tolist() == [[7, 900, 2, -1], [-1] * 4, [5, -1, -1, -1]]
+  assert batch['right_labels'].dtype == np.int32
+  assert batch['labels'].tolist() == [7, 0, 5]
+  assert batch['mask'].tolist() == [1, 0, 1]
+  assert batch['bad_records'].tolist() == [0, 0, 0]
+
+
+def test_nothing_is_learnt_from_an_image_without_a_label(reassessed: Records):
+  batches = take(reassessed, 3, batch_size=3)
+  assert sorted({*np.concatenate([batch['labels'] for batch in batches]).tolist()}) == [5, 7]
+  assert sum(int(batch['bad_records'].sum()) for batch in batches) == 3  # once an epoch
 
 
 def test_evaluation_leaves_bad_records_out_and_says_so(

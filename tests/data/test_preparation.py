@@ -8,7 +8,7 @@ import pytest
 
 from nfnets.data import images, preparation
 from nfnets.data.builders import digits
-from nfnets.data.datasets import find_dataset
+from nfnets.data.folders import find_dataset
 from nfnets.data.preparation import prepare
 from nfnets.data.records import open_records
 from nfnets.errors import InputError

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import pickle
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from data.folders import FORMATS, TINY, frame, numbered, write_folder
 
 from nfnets.data import offsets, shards
@@ -109,7 +111,9 @@ def test_a_configuration_folder_is_found_but_not_guessed(tmp_path: Path):
   write_folder(tmp_path, {'train': numbered(3)}, below='tiny/small')
   assert len(open_records(tmp_path, TINY, 'train')) == 3
   write_folder(tmp_path, {'train': numbered(3)}, below='tiny/large')
-  with pytest.raises(InputError, match=r'several configurations.*large, small'):
+  with pytest.raises(
+    InputError, match=r'several configurations \(large, small\); say which, as in tiny/large'
+  ):
     open_records(tmp_path, TINY, 'train')
 
 
@@ -220,12 +224,40 @@ def test_a_file_cut_after_it_was_opened(tmp_path: Path):
 
 def test_labels_out_of_range_and_foreign_records_are_bad(tmp_path: Path):
   folder = write_folder(tmp_path, {'train': [*numbered(2), (b'x', 999)]})
-  few = TINY.__class__(**{**vars(TINY), 'num_classes': 2})
+  few = dataclasses.replace(TINY, num_classes=2)
   with pytest.raises(BadRecord, match=r'label 999 is outside 0\.\.1'):
     open_records(tmp_path, few, 'train')[2]
   shard_file(folder, 0).write_bytes(3 * frame(b'\xff\xff no example'))
   with pytest.raises(BadRecord, match='not an example of tiny'):
     open_records(tmp_path, TINY, 'train')[0]
+
+
+REAL = dataclasses.replace(TINY, label_key='real_label', max_labels=3)
+
+
+def test_several_right_answers_or_none(tmp_path: Path):
+  pictures = [image for image, _ in numbered(4)]
+  answers = [[7], [], [900, 2, 1], [1, 2, 3, 4]]
+  label = tfds.features.Sequence(tfds.features.ClassLabel(num_classes=1000))
+  examples = list(zip(pictures, answers, strict=True))
+  write_folder(tmp_path, {'test': examples}, label=label, label_key='real_label')
+  records = open_records(tmp_path, REAL, 'test')
+  assert [records[i].labels for i in range(3)] == [(7,), (), (900, 2, 1)]
+  assert [records[i].label for i in range(3)] == [7, -1, 900]
+  assert [records[i].image for i in range(3)] == pictures[:3]
+  assert records.max_labels == 3
+  with pytest.raises(BadRecord, match=r'4 labels, more than 3: .*record 3'):
+    records[3]
+  with pytest.raises(InputError, match=r"\['image', 'real_label'\].* needs 'image' and 'label'"):
+    open_records(tmp_path, TINY, 'test')
+
+
+def test_labels_beside_the_classes_are_bad(tmp_path: Path):
+  write_folder(tmp_path, {'test': numbered(4)})
+  records = open_records(tmp_path, dataclasses.replace(TINY, classes=(0, 1, 3)), 'test')
+  assert [records[i].label for i in (0, 1, 3)] == [0, 1, 3]
+  with pytest.raises(BadRecord, match=r'label 2 is none of the 3 classes: .*record 2'):
+    records[2]
 
 
 def test_offsets_are_kept_and_found_anew_when_a_file_changes(
@@ -298,7 +330,7 @@ def test_reading_does_not_import_tensorflow(tmp_path: Path):
 def test_a_folder_written_by_tfds_with_tensorflow(tmp_path: Path, file_format: str):
   pytest.importorskip('tensorflow')
   from nfnets.data import preparation
-  from nfnets.data.datasets import find_dataset
+  from nfnets.data.folders import find_dataset
 
   preparation.prepare('digits', tmp_path / 'ours')
   preparation.prepare('digits', tmp_path / 'theirs', file_format=file_format)

@@ -37,6 +37,8 @@ class Net:
 class Examples:
   """The records; those in `bad` cannot be read, those in `torn` cannot be decoded."""
 
+  max_labels = 1
+
   def __init__(self, count: int = COUNT, bad: tuple[int, ...] = (), torn: tuple[int, ...] = ()):
     self.count, self.bad, self.torn = count, bad, torn
 
@@ -47,7 +49,7 @@ class Examples:
     if i in self.bad:
       raise BadRecord(f'record {i} is damaged')
     image = png(PIXELS[i])
-    return Record(image[: len(image) // 2] if i in self.torn else image, int(LABELS[i]), f'{i}')
+    return Record(image[: len(image) // 2] if i in self.torn else image, (int(LABELS[i]),), f'{i}')
 
 
 def evaluator(
