@@ -14,6 +14,7 @@ The modules (`NFNet`, `WSConv2D`, ...) work in other Haiku code, the optimizer i
 
 from nfnets import optim
 from nfnets.errors import InputError
+from nfnets.loading import load_weights, save_weights
 from nfnets.models.activations import ACTIVATIONS
 from nfnets.models.attention import EfficientChannelAttention, SqueezeExcite
 from nfnets.models.execution import Execution
@@ -56,8 +57,10 @@ __all__ = [
   'create_model',
   'feature_shapes',
   'list_models',
+  'load_weights',
   'optim',
   'predict_signals',
+  'save_weights',
   'signal_propagation',
   'tap',
 ]

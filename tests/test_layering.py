@@ -25,13 +25,14 @@ PARTS = {
   'nfnets.names': {'nfnets.errors'},
   'nfnets.arguments': {'nfnets.errors'},
   **dict.fromkeys(BESIDE_EACH_OTHER, COMMON),
+  'nfnets.loading': COMMON | {'nfnets.models', 'nfnets.weights'},
   'nfnets.batchnorm': COMMON | {'nfnets.models'},
-  'nfnets.training': COMMON | BESIDE_EACH_OTHER | {'nfnets.batchnorm'},
+  'nfnets.training': COMMON | BESIDE_EACH_OTHER | {'nfnets.batchnorm', 'nfnets.loading'},
   'nfnets.inference': COMMON | BESIDE_EACH_OTHER | {'nfnets.training'},
   'nfnets.plots': COMMON | {'nfnets.models'},
   'nfnets.benchmarks': COMMON | {'nfnets.models', 'nfnets.training'},
   'nfnets.command_line': COMMON,
-  'nfnets': COMMON | {'nfnets.models', 'nfnets.optim', 'nfnets.weights'},
+  'nfnets': COMMON | {'nfnets.models', 'nfnets.optim', 'nfnets.loading'},
   'configs': COMMON | {'nfnets.training'},
   'scripts': COMMON
   | BESIDE_EACH_OTHER

@@ -9,7 +9,7 @@ what else the network holds.
 import contextvars
 import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import haiku as hk
@@ -41,7 +41,12 @@ _INNERMOST: contextvars.ContextVar[Leaves | None] = contextvars.ContextVar('leav
 _ROW = 4096  # numbers; a leaf takes a whole number of rows
 
 
-def initialize(forward: Callable[..., Any], rng: jax.Array, *args: Any) -> tuple[_Tree, _Tree]:
+def initialize(
+  forward: Callable[..., Any],
+  rng: jax.Array,
+  *args: Any,
+  modules: Collection[str] | None = None,
+) -> tuple[_Tree, _Tree]:
   """Parameters and state of the Haiku function `forward` as called with `args`.
 
   State that is set without having been asked for, such as the averages of `hk.BatchNorm`, is zero:
@@ -51,12 +56,22 @@ def initialize(forward: Callable[..., Any], rng: jax.Array, *args: Any) -> tuple
     forward: a function of modules, as `hk.transform_with_state` takes it.
     rng: a typed or raw JAX key.
     *args: what `forward` is traced with: arrays, or `jax.ShapeDtypeStruct`s that stand for them.
+    modules: paths of the modules wanted; None for all.
 
   Returns:
     Two-level mappings, module path -> {name: array}, in the order in which Haiku creates them.
   """
-  params, state = record(forward, args)
+  params, state = (
+    {path: leaf for path, leaf in leaves.items() if modules is None or path[0] in modules}
+    for leaves in record(forward, args)
+  )
   return _values(params, rng), _values(state, rng)
+
+
+def shapes(forward: Callable[..., Any], *args: Any) -> tuple[_Tree, _Tree]:
+  """What `initialize` would make, as `jax.ShapeDtypeStruct`s; nothing is compiled."""
+  params, state = record(forward, args)
+  return _shapes(params), _shapes(state)
 
 
 def record(forward: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Leaves, Leaves]:
@@ -84,13 +99,21 @@ def record(forward: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Leaves, 
   network = hk.transform_with_state(recorded)
   token = _INNERMOST.set(params)
   try:
-    _, whole_state = jax.eval_shape(network.init, jax.random.key(0), *args)
+    key = jax.eval_shape(lambda: jax.random.key(0))  # a real one would be compiled for
+    _, whole_state = jax.eval_shape(network.init, key, *args)
   finally:
     _INNERMOST.reset(token)
   for module, entries in whole_state.items():
     for name, entry in entries.items():
       state.setdefault((module, name), Leaf(entry.shape, entry.dtype, Constant(0)))
   return params, state
+
+
+def _shapes(leaves: Leaves) -> _Tree:
+  tree: _Tree = {}
+  for (module, name), leaf in leaves.items():
+    tree.setdefault(module, {})[name] = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+  return tree
 
 
 def _values(leaves: Leaves, rng: jax.Array) -> _Tree:

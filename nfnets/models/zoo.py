@@ -3,7 +3,7 @@
 import dataclasses
 import fnmatch
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
 import haiku as hk
@@ -16,7 +16,7 @@ from nfnets.errors import InputError
 from nfnets.models.activations import ACTIVATIONS
 from nfnets.models.execution import DEFAULT_EXECUTION, Execution
 from nfnets.models.families import FAMILIES
-from nfnets.models.initialization import initialize
+from nfnets.models.initialization import initialize, shapes
 from nfnets.models.residual import Family, ResidualNet
 from nfnets.models.variants import VARIANTS, Rounding, Variant, find_variant, widen
 
@@ -36,6 +36,8 @@ class Model:
   num_classes: int
   in_channels: int = 3
   execution: Execution = DEFAULT_EXECUTION
+  options: Mapping[str, Any] = dataclasses.field(default_factory=dict, compare=False)
+  """What `create_model` needs beside the name and the execution to make the same network."""
 
   @property
   def family(self) -> Family:
@@ -46,19 +48,21 @@ class Model:
     """The Haiku module, to be made inside a transformed function."""
     return ResidualNet(self.family, self.variant, self.num_classes, execution=self.execution)
 
-  def init(self, rng: jax.Array) -> tuple[Params, State]:
+  def init(self, rng: jax.Array, *, modules: Collection[str] | None = None) -> tuple[Params, State]:
     """Fresh float32 parameters, and state (empty for normalizer-free networks).
 
     Args:
       rng: a key; every parameter is a function of it and of the parameter's path.
+      modules: paths of the modules wanted, such as a new classifier; None for all.
 
     Returns:
       Two mappings, module path -> {name: array}.
     """
-    size = self.variant.train_size
-    image = jax.ShapeDtypeStruct((1, size, size, self.in_channels), jnp.float32)
-    # As in training: only then are all statistics of batch normalization asked for.
-    return initialize(functools.partial(self._forward, is_training=True), rng, image)
+    return initialize(self._training(), rng, self._image(), modules=modules)
+
+  def shapes(self) -> tuple[Params, State]:
+    """Shapes and dtypes of what `init` makes, as `jax.ShapeDtypeStruct`s."""
+    return shapes(self._training(), self._image())
 
   def apply(
     self,
@@ -103,6 +107,14 @@ class Model:
       return_features=return_features,
       example_ids=example_ids,
     )
+
+  def _training(self) -> Callable[[jax.Array], dict[str, jax.Array]]:
+    """As in training: only then are all statistics of batch normalization asked for."""
+    return functools.partial(self._forward, is_training=True)
+
+  def _image(self) -> Any:
+    size = self.variant.train_size
+    return jax.ShapeDtypeStruct((1, size, size, self.in_channels), jnp.float32)
 
   def _transformed(self) -> hk.TransformedWithState:
     return hk.transform_with_state(self._forward)
@@ -170,7 +182,12 @@ def create_model(
   _check_options(name, row, given)
   check_number('width_factor', width_factor, above=0)
   variant = row if width_factor == 1 else widen(row, width_factor)
-  return Model(name, _changed(variant, given), num_classes, in_channels, execution)
+  shape: dict[str, Any] = {'num_classes': num_classes, 'in_channels': in_channels}
+  if width_factor != 1:
+    shape['width_factor'] = width_factor
+  return Model(
+    name, _changed(variant, given), num_classes, in_channels, execution, options=shape | given
+  )
 
 
 _ALWAYS = frozenset({'drop_rate', 'stochdepth_rate', 'activation'})

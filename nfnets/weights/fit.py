@@ -18,6 +18,11 @@ class Shaped(Protocol):
     """Its sizes."""
     ...
 
+  @property
+  def dtype(self) -> np.dtype:
+    """What its numbers are."""
+    ...
+
 
 def fit(
   params: Mapping[str, Mapping[str, np.ndarray]],
@@ -25,15 +30,15 @@ def fit(
   *,
   name: str = 'params',
 ) -> dict[str, dict[str, np.ndarray]]:
-  """The parameters in the order of the network, as float32.
+  """The parameters in the order of the network, and in its dtypes.
 
   Args:
     params: module path -> {name: array of a floating dtype}, in any order.
-    expected: the parameters of the network, or their shapes as `jax.eval_shape` gives them.
+    expected: the parameters of the network, or their shapes as `Model.shapes` gives them.
     name: what to call the parameters in an error: the file they are from.
 
   Returns:
-    As `expected`, with the arrays of `params`; those in float32 already are not copied.
+    As `expected`, with the arrays of `params`; those of the right dtype already are not copied.
 
   Raises:
     InputError: parameters are missing, unexpected or of another shape.  The first line counts
@@ -49,7 +54,7 @@ def fit(
     lines = [*problems[:_MOST_LINES], *tail]
     raise InputError('\n  '.join([f'{name} does not fit the network: {counts}', *lines]))
   return {
-    module: {leaf: _float32(params[module][leaf]) for leaf in leaves}
+    module: {leaf: _cast(params[module][leaf], shaped.dtype) for leaf, shaped in leaves.items()}
     for module, leaves in expected.items()
   }
 
@@ -74,5 +79,5 @@ def _wrong_shapes(params: _Tree, expected: _Tree) -> Iterator[str]:
           yield f'wrong shape: {module} {leaf} is {found}, the network has {right}'
 
 
-def _float32(array: np.ndarray) -> np.ndarray:
-  return np.asarray(array).astype(np.float32, copy=False)
+def _cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+  return np.asarray(array).astype(dtype, copy=False)

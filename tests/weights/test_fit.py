@@ -8,8 +8,11 @@ from nfnets.errors import InputError
 from nfnets.weights.fit import fit
 
 EXPECTED = {
-  'net/~/conv': {'w': jax.ShapeDtypeStruct((3, 3, 2, 4), jnp.float32), 'bias': np.zeros(4)},
-  'net/~/linear': {'w': np.zeros((4, 10)), 'b': np.zeros(10)},
+  'net/~/conv': {
+    'w': jax.ShapeDtypeStruct((3, 3, 2, 4), jnp.float32),
+    'bias': np.zeros(4, np.float32),
+  },
+  'net/~/linear': {'w': np.zeros((4, 10), np.float32), 'b': np.zeros(10, np.float32)},
 }
 
 
@@ -30,7 +33,7 @@ def refusal(given: dict) -> list[str]:
   return str(caught.value).split('\n')
 
 
-def test_what_fits_comes_in_the_order_of_the_network_as_float32() -> None:
+def test_what_fits_comes_in_the_order_and_the_dtypes_of_the_network() -> None:
   fitted = fit(params(), EXPECTED)
   assert [*fitted] == [*EXPECTED]
   assert [[*leaves] for leaves in fitted.values()] == [['w', 'bias'], ['w', 'b']]

@@ -19,35 +19,60 @@ PARAMS = {
   'NFNet/~/nf_block': {'skip_gain': np.array(0.5, np.float32)},
   'NFNet/~/linear': {'w': np.arange(6).reshape(2, 3).astype(ml_dtypes.bfloat16)},
 }
-HEADER = Header('nfnet_f0', {'num_classes': 10, 'activation': 'silu'}, 'trained ä\non digits')
+STATE = {
+  'ResNet/~/bn/~/mean_ema': {
+    'average': np.arange(4, dtype=np.float32),
+    'counter': np.array(7, np.int32),
+  }
+}
+HEADER = Header(
+  'nfnet_f0',
+  {'num_classes': 10, 'activation': 'silu'},
+  'trained ä\non digits',
+  {'size': 16, 'mean': [1.5, 2, 3]},
+  ('zero', 'öne'),
+)
 FILE_METADATA = {'format': 'nfnets', 'format_version': '1', 'model': 'nfnet_f0', 'options': '{}'}
 
 
-def test_what_is_written_comes_back(tmp_path: Path) -> None:
-  own.write(tmp_path / 'x', PARAMS, HEADER)
-  params, header = own.read(tmp_path / 'x')
-  assert header == HEADER == own.read_header(tmp_path / 'x')
-  assert {module: {*arrays} for module, arrays in params.items()} == {
-    module: {*arrays} for module, arrays in PARAMS.items()
+def assert_same(found: own.Params, expected: own.Params) -> None:
+  assert {module: {*arrays} for module, arrays in found.items()} == {
+    module: {*arrays} for module, arrays in expected.items()
   }
-  for module, arrays in PARAMS.items():
+  for module, arrays in expected.items():
     for name, array in arrays.items():
-      found = params[module][name]
-      assert (found.dtype, found.shape) == (array.dtype, array.shape)
-      np.testing.assert_array_equal(found, array)
+      assert found[module][name].dtype == array.dtype
+      np.testing.assert_array_equal(found[module][name], array, strict=True)
+
+
+def test_what_is_written_comes_back(tmp_path: Path) -> None:
+  own.write(tmp_path / 'x', PARAMS, HEADER, STATE)
+  contents = own.read(tmp_path / 'x')
+  assert contents.header == HEADER == own.read_header(tmp_path / 'x')
+  assert_same(contents.params, PARAMS)
+  assert_same(contents.state, STATE)
+
+
+def test_what_need_not_be_there_may_be_absent(tmp_path: Path) -> None:
+  own.write(tmp_path / 'x', PARAMS, Header('nfnet_f0'))
+  assert own.read(tmp_path / 'x')[1:] == ({}, Header('nfnet_f0', {}, '', None, None))
 
 
 def test_keys_and_metadata_are_as_documented(tmp_path: Path) -> None:
-  own.write(tmp_path / 'x', PARAMS, HEADER)
+  own.write(tmp_path / 'x', PARAMS, HEADER, STATE)
   with safe_open(tmp_path / 'x', framework='numpy') as file:
     assert set(file.keys()) == {
       'NFNet/~/stem_conv0:w',
       'NFNet/~/stem_conv0:bias',
       'NFNet/~/nf_block:skip_gain',
       'NFNet/~/linear:w',
+      'state:ResNet/~/bn/~/mean_ema:average',
+      'state:ResNet/~/bn/~/mean_ema:counter',
     }
     metadata = file.metadata()
   assert json.loads(metadata.pop('options')) == HEADER.options
+  assert json.loads(metadata.pop('preprocessing')) == HEADER.preprocessing
+  assert json.loads(metadata.pop('labels')) == list(HEADER.labels)
   assert metadata == {
     'format': 'nfnets',
     'format_version': '1',
@@ -70,6 +95,7 @@ def test_ours_are_told_from_others(tmp_path: Path) -> None:
     ({'a': {'w': np.zeros(1, np.int32)}}, HEADER, "'a' 'w' is of int32, not of floats"),
     ({}, Header('x', {'f': print}), 'options=.* cannot be written as JSON'),
     ({}, Header('x', {'f': float('nan')}), 'options=.* cannot be written as JSON'),
+    ({}, Header('x', preprocessing={'f': print}), 'preprocessing=.* cannot be written as JSON'),
   ],
 )
 def test_what_has_no_place_is_refused_before_writing(
@@ -89,6 +115,9 @@ def test_what_has_no_place_is_refused_before_writing(
     (FILE_METADATA | {'options': '{'}, 'the options in its header are no JSON'),
     (FILE_METADATA | {'options': '[' * 100_000}, 'the options in its header are no JSON'),
     (FILE_METADATA | {'options': '[]'}, 'has no model or no options'),
+    (FILE_METADATA | {'labels': '{}'}, 'the preprocessing or the labels in its header are none'),
+    (FILE_METADATA | {'labels': '[1]'}, 'the preprocessing or the labels in its header are none'),
+    (FILE_METADATA | {'preprocessing': '[]'}, 'the preprocessing or the labels in its header'),
     ({name: FILE_METADATA[name] for name in ('format', 'format_version')}, 'has no model'),
   ],
 )
@@ -101,7 +130,9 @@ def test_a_file_that_is_none_of_ours_is_named(
       read(tmp_path / 'x')
 
 
-@pytest.mark.parametrize('tensors', [{'w': np.zeros(1)}, {'m:w': np.zeros(1, np.int32)}])
+@pytest.mark.parametrize(
+  'tensors', [{'w': np.zeros(1)}, {'m:w': np.zeros(1, np.int32)}, {'a:b:c': np.zeros(1)}]
+)
 def test_a_tensor_that_is_no_parameter_is_named(tmp_path: Path, tensors: dict) -> None:
   save_file(tensors, tmp_path / 'x', FILE_METADATA)
   with pytest.raises(InputError, match=f'x: is damaged: {next(iter(tensors))} is no parameter'):

@@ -1,0 +1,249 @@
+"""Weights into networks, and out again: checked leaf by leaf, never by halves."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import numpy as np
+
+from nfnets.errors import InputError
+from nfnets.models.zoo import Model, Params, State, create_model
+from nfnets.weights import files, own, timm
+from nfnets.weights.fit import fit
+from nfnets.weights.own import Header
+
+Source = Literal['deepmind', 'timm']
+Channels = Literal['sum', 'mean']
+_Tree = dict[str, dict[str, Any]]
+
+
+class Loaded(NamedTuple):
+  """A network with its weights, and what is known about them."""
+
+  model: Model
+  params: Params
+  state: State
+  header: Header
+  """As one of our files has it; of other files, the network's name and where they are from."""
+
+
+def load_weights(
+  weights: str | os.PathLike,
+  model: Model | None = None,
+  *,
+  source: Source | None = None,
+  new_head: bool = False,
+  channels: Channels | None = None,
+  rng: jax.Array | None = None,
+) -> tuple[Params, State]:
+  """The parameters and the state of a network, from a file or from those that released them.
+
+  Args:
+    weights: a file: DeepMind's, timm's (safetensors, or what torch saves) or ours; no code in it
+      is run.  With `source`, the name of a network whose released weights are downloaded once.
+    model: what the weights are for; by default the network that the file, or `weights`, names.
+    source: 'deepmind' or 'timm'.
+    new_head: take everything but the classifier, and make a new one if the model has any.
+    channels: adapt the first kernels to the model's `in_channels`.  'sum': the kernels of all
+      channels add up, so that a grey image gives what it gave as RGB; 'mean': a third of that.
+      More channels repeat those there are, likewise scaled.  Where kernels are standardized both
+      give the same, but for epsilon.
+    rng: a key for the new classifier; `jax.random.key(0)` by default.
+
+  Returns:
+    What `model.init` returns, with other values: float32 on the default device.
+
+  Raises:
+    InputError: the file cannot be read or is damaged, or it does not fit the model: then every leaf
+      that is missing, unexpected or of another shape is named, and nothing is loaded.
+  """
+  loaded = load(weights, model, source=source, new_head=new_head, channels=channels, rng=rng)
+  return loaded.params, loaded.state
+
+
+def load(
+  weights: str | os.PathLike,
+  model: Model | None = None,
+  *,
+  source: Source | None = None,
+  new_head: bool = False,
+  channels: Channels | None = None,
+  rng: jax.Array | None = None,
+) -> Loaded:
+  """As `load_weights`, with the network and what is known about the weights."""
+  if channels not in (None, *get_args(Channels)):
+    raise InputError(f'channels={channels!r} must be one of {", ".join(get_args(Channels))}')
+  path = _fetch(weights, source)
+  if source is not None:
+    model = model or create_model(str(weights))
+  if model is None:
+    model = _model_of(path)
+  read = files.read(path, model.family.root)
+  header = read.header or Header(model.name, model.options, _provenance(path, source))
+  if read.header is not None:
+    _check_header(path, read.header, model)
+  params, state = _fitted(path, read, model, new_head=new_head, channels=channels)
+  del read  # so that the arrays can go one by one as they come to the device
+  params, state = _on_device(params), _on_device(state)
+  if new_head and model.num_classes:
+    rng = jax.random.key(0) if rng is None else rng
+    params |= model.init(rng, modules=[_classifier(model)])[0]
+  return Loaded(model, params, state, header)
+
+
+def save_weights(
+  path: str | os.PathLike,
+  model: Model,
+  params: Mapping[str, Mapping[str, Any]],
+  state: Mapping[str, Mapping[str, Any]] | None = None,
+  *,
+  provenance: str = '',
+  form: Literal['nfnets', 'timm'] = 'nfnets',
+) -> None:
+  """Writes the weights of a network for others to load.
+
+  Args:
+    path: usually `*.safetensors`; an older file is replaced when the new one is whole.
+    model: what they are the weights of; its name and options go into the file.
+    params: as `model.init` makes them.
+    state: likewise; may be left out where it is empty.
+    provenance: where the numbers are from, in words.
+    form: 'nfnets', or 'timm' for a file that timm loads, without names and words.
+
+  Raises:
+    InputError: they are not of this model, the file cannot be written, or timm has no such network.
+  """
+  header = Header(model.name, model.options, provenance)
+  save(path, Loaded(model, dict(params), dict(state or {}), header), form)
+
+
+def save(path: str | os.PathLike, loaded: Loaded, form: Literal['nfnets', 'timm']) -> None:
+  """As `save_weights`, with all that is known about the weights."""
+  shapes, state_shapes = loaded.model.shapes()
+  params, state = jax.device_get((loaded.params, loaded.state))
+  params = fit(params, shapes, name='params')
+  state = fit(state, state_shapes, name='state')
+  if form == 'nfnets':
+    own.write(path, params, loaded.header, state)
+  elif form == 'timm':
+    timm.write(path, params)
+  else:
+    raise InputError(f'form={form!r} must be one of nfnets, timm')
+
+
+def _fetch(weights: str | os.PathLike, source: Source | None) -> Path:
+  """The file, downloaded if need be."""
+  if source is None:
+    path = Path(weights).expanduser()
+    if path.is_file():
+      return path
+    what = 'is a folder' if path.is_dir() else 'is no file'
+    raise InputError(
+      f'weights={os.fspath(weights)!r} {what}; to download what was released, give the name of a '
+      "network and source='deepmind' or source='timm'"
+    )
+  from nfnets.weights import hub  # not before: what speaks HTTP takes long to import
+
+  fetch = {'deepmind': hub.fetch_deepmind, 'timm': hub.fetch_timm}
+  if source not in fetch:
+    raise InputError(f'source={source!r} must be one of {", ".join(fetch)}')
+  return fetch[source](os.fspath(weights))
+
+
+def _model_of(path: Path) -> Model:
+  """The network that a file of ours names."""
+  if files.kind_of(path) != 'nfnets':
+    raise InputError(
+      f'{path} does not say which network it belongs to: give model=create_model(...)'
+    )
+  return _make(path, own.read_header(path))
+
+
+def _make(path: Path, header: Header) -> Model:
+  try:
+    return create_model(header.model, **header.options)
+  except (InputError, TypeError) as error:
+    raise InputError(f'{path} belongs to a network that cannot be made: {error}') from error
+
+
+def _provenance(path: Path, source: Source | None) -> str:
+  if source == 'deepmind':
+    return f'{path.name}, released by DeepMind with arXiv 2102.06171'
+  return f'{path.name}, released by timm' if source == 'timm' else f'converted from {path.name}'
+
+
+def _check_header(path: Path, header: Header, model: Model) -> None:
+  """Refuses what would fit and compute something else."""
+  named = _make(path, header)
+  for what, found, given in (
+    ('network', named.name, model.name),
+    ('alpha', named.variant.alpha, model.variant.alpha),
+    ('activation', named.variant.activation, model.variant.activation),
+  ):
+    if found != given:
+      raise InputError(f'{path} is for {what} {found}, but the model given has {what} {given}')
+
+
+def _fitted(
+  path: Path, read: files.Weights, model: Model, *, new_head: bool, channels: Channels | None
+) -> tuple[_Tree, _Tree]:
+  shapes, state_shapes = model.shapes()
+  params = read.params
+  if channels is not None:
+    params = _adapt_stem(params, shapes, channels)
+  if new_head:
+    head = _classifier(model)
+    params, shapes = (
+      {module: leaves for module, leaves in tree.items() if module != head}
+      for tree in (params, shapes)
+    )
+  try:
+    params = fit(params, shapes, name=str(path))
+  except InputError as error:
+    raise InputError('\n  '.join([str(error), *_advice(params, shapes, model)])) from error
+  return params, fit(read.state, state_shapes, name=f'{path}, state:')
+
+
+def _advice(params: _Tree, shapes: _Tree, model: Model) -> Iterator[str]:
+  """What would make other classes or other input channels fit."""
+  head, stem = _classifier(model), next(iter(shapes))
+
+  def differs(module: str) -> bool:
+    found, wanted = params.get(module, {}), shapes.get(module, {})
+    return module in params and any(
+      name not in wanted or leaf.shape != wanted[name].shape for name, leaf in found.items()
+    )
+
+  if differs(head):
+    yield 'new_head=True takes all but the classifier'
+  if differs(stem):
+    yield "channels='sum' or 'mean' adapts the first kernels to other input channels"
+
+
+def _classifier(model: Model) -> str:
+  return f'{model.family.root}/~/linear'
+
+
+def _adapt_stem(params: _Tree, shapes: _Tree, channels: Channels) -> _Tree:
+  """Other input channels for the first kernels; what does not fit otherwise is left as it is."""
+  module = next(iter(shapes))  # in the order in which an image meets them
+  kernel, shape = params.get(module, {}).get('w'), shapes[module]['w'].shape
+  if kernel is None or kernel.ndim != 4 or kernel.shape[2] == shape[2]:
+    return params
+  old, new = kernel.shape[2], shape[2]
+  if new == 1:
+    kernel = kernel.sum(axis=2, keepdims=True)
+  else:
+    kernel = kernel[:, :, np.arange(new) % old] * (old / new)
+  kernel = kernel.astype(np.float32) / (old if channels == 'mean' else 1)
+  return {**params, module: {**params[module], 'w': kernel}}
+
+
+def _on_device(tree: _Tree) -> _Tree:
+  """Empties `tree`: at no time are all arrays there twice."""
+  return {
+    module: {name: jax.device_put(leaves.pop(name)) for name in list(leaves)}
+    for module, leaves in tree.items()
+  }
