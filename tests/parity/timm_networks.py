@@ -15,9 +15,15 @@ except RuntimeError:
 import timm
 
 
-def names() -> list[str]:
-  """All of timm's NF networks."""
-  return timm.list_models(['*nfnet_*', 'test_nfnet', 'nf_*'])
+def names(*, pretrained: bool = False) -> list[str]:
+  """All of timm's NF networks, or those of which weights were released."""
+  tagged = timm.list_models(['*nfnet_*', 'test_nfnet', 'nf_*'], pretrained=pretrained)
+  return [name.split('.')[0] for name in tagged]
+
+
+def released(name: str) -> timm.models.PretrainedCfg:
+  """What timm says of the weights that it loads by default."""
+  return timm.models.get_pretrained_cfg(name)
 
 
 def tree(name: str) -> Tree:
