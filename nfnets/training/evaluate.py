@@ -8,9 +8,10 @@ from nfnets.errors import InputError
 from nfnets.training import workdir as folders
 from nfnets.training.checkpointing import Checkpoints
 from nfnets.training.derived import derive
-from nfnets.training.evaluation import Evaluator, Scores
+from nfnets.training.evaluation import Evaluator
 from nfnets.training.optimizer import make_optimizer
 from nfnets.training.parallel import make_mapping
+from nfnets.training.scores import Scores
 from nfnets.training.state import TrainState, abstract_state
 from nfnets.training.step import make_eval_step
 

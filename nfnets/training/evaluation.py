@@ -1,6 +1,5 @@
 """A pass over a split in which every example counts exactly once, on any number of devices."""
 
-import dataclasses
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -10,25 +9,11 @@ import jax
 from nfnets.data.images import EvalGeometry
 from nfnets.data.pipeline import eval_batches
 from nfnets.data.records import Records
-from nfnets.errors import InputError, RunError
+from nfnets.errors import InputError
 from nfnets.training.parallel import Mapping
+from nfnets.training.scores import Scores, Tally, add_up
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True)
-class Scores:
-  """Means over the examples of a split."""
-
-  accuracy: float
-  """Share of examples whose label scores highest."""
-  top5: float
-  """Share of examples whose label is among the five that score highest."""
-  loss: float
-  """Cross-entropy without label smoothing, in nats."""
-  examples: int
-  unreadable: int
-  """Records that could not be read and are not among the examples."""
 
 
 class Evaluator:
@@ -68,8 +53,19 @@ class Evaluator:
     Raises:
       RunError: no example could be read.
     """
+    return tuple(tally.scores() for tally in self.tally(*models))
+
+  def tally(
+    self, *models: tuple[Any, Any], progress: Callable[[int, int], None] | None = None
+  ) -> tuple[Tally, ...]:
+    """The sums that the scores are made of, class by class.
+
+    Args:
+      *models: parameters and state, on the devices.
+      progress: called after every batch with the examples done and those there are.
+    """
     sums: list[list[Any]] = [[] for _ in models]
-    unreadable = 0
+    done = unreadable = 0
     with eval_batches(
       self._records,
       self._geometry,
@@ -83,20 +79,7 @@ class Evaluator:
         for total, (params, state) in zip(sums, models, strict=True):
           total.append(self._step(params, state, on_devices))
         jax.block_until_ready(sums[-1][-1])  # so that batches do not pile up on the devices
-    return tuple(_scores(jax.device_get(total), unreadable) for total in sums)
-
-
-def _scores(batches: list[dict[str, Any]], unreadable: int) -> Scores:
-  def total(name: str) -> float:
-    return sum(float(batch[name]) for batch in batches)
-
-  examples = round(total('examples'))
-  if examples == 0:
-    raise RunError('nothing was evaluated: no record of the split could be read')
-  return Scores(
-    accuracy=total('top1') / examples,
-    top5=total('top5') / examples,
-    loss=total('loss') / examples,
-    examples=examples,
-    unreadable=unreadable,
-  )
+        done = min(done + self._batch_size, len(self._records))
+        if progress is not None:
+          progress(done, len(self._records))
+    return tuple(add_up(jax.device_get(total), unreadable) for total in sums)

@@ -14,11 +14,12 @@ from nfnets.training import workdir as folders
 from nfnets.training.checkpointing import Checkpoints
 from nfnets.training.config import Config
 from nfnets.training.derived import Derived, derive
-from nfnets.training.evaluation import Evaluator, Scores
+from nfnets.training.evaluation import Evaluator
 from nfnets.training.metrics import Meter
 from nfnets.training.optimizer import make_optimizer
 from nfnets.training.parallel import make_mapping
 from nfnets.training.report import Report
+from nfnets.training.scores import Scores
 from nfnets.training.state import TrainState, abstract_state, create_state
 from nfnets.training.step import Batch, Metrics, make_eval_step, make_train_step
 from nfnets.training.stopping import StopFlag

@@ -15,7 +15,7 @@ import tensorboardX
 
 from nfnets.errors import InputError
 from nfnets.training.curves import draw_curves
-from nfnets.training.evaluation import Scores
+from nfnets.training.scores import Scores
 
 METRICS = 'metrics.jsonl'
 CURVES = 'curves.png'

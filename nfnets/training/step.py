@@ -14,6 +14,7 @@ from nfnets.optim.agc import read_clipped_fraction
 from nfnets.optim.ema import update_ema
 from nfnets.training.config import Config
 from nfnets.training.losses import cross_entropy, in_top
+from nfnets.training.scoring import score_batch
 from nfnets.training.state import TrainState
 
 AXIS = 'devices'
@@ -99,21 +100,12 @@ def _keep_if_finite(finite: jax.Array, new: TrainState, old: TrainState) -> Trai
 def make_eval_step(model: Model, dataset: Dataset, precision: str) -> EvalStep:
   """`step(params, state, batch) -> sums` over all devices of the axis `AXIS`.
 
-  The batch is this device's part, with `mask` [n]: examples of mask 0 count for nothing.  The sums:
-  `examples`, `loss` (without label smoothing), `top1`, `top5`.
+  The batch is this device's part of what `eval_batches` yields; the sums are `score_batch`'s.
   """
 
   def step(params: Any, state: Any, batch: Batch) -> Metrics:
     images = normalize(batch['images'], dataset.mean, dataset.std, precision)
     outputs, _ = model.apply(params, state, None, images)
-    logits, labels, mask = outputs['logits'], batch['labels'], batch['mask']
-    scores = {
-      'examples': jnp.ones_like(mask),
-      'loss': cross_entropy(logits, labels),
-      'top1': in_top(logits, labels, 1),
-      'top5': in_top(logits, labels, 5),
-    }
-    counted = {name: jnp.sum(jnp.where(mask > 0, score, 0)) for name, score in scores.items()}
-    return jax.lax.psum(counted, AXIS)
+    return jax.lax.psum(score_batch(outputs['logits'], batch, dataset.classes), AXIS)
 
   return step

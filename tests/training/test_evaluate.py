@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,8 @@ from nfnets.errors import InputError
 from nfnets.training.checkpointing import Checkpoints
 from nfnets.training.config import Config
 from nfnets.training.evaluate import Evaluation, evaluate_run
-from nfnets.training.evaluation import Scores
 from nfnets.training.report import read_metrics
+from nfnets.training.scores import Scores
 from nfnets.training.workdir import checkpoint_folder, claim
 
 
@@ -25,7 +26,7 @@ def test_a_run_is_scored_as_it_was_while_it_ran(
   before = files(finished.workdir)
   last = read_metrics(finished.workdir / 'metrics.jsonl')[-1]
   assert last['kind'] == 'eval'
-  names = ('accuracy', 'top5', 'loss', 'examples', 'unreadable')
+  names = [field.name for field in dataclasses.fields(Scores)]
   assert evaluate_run(finished.workdir, averaged=averaged) == Evaluation(
     workdir=str(finished.workdir),
     model='nfnet_micro',
@@ -33,7 +34,7 @@ def test_a_run_is_scored_as_it_was_while_it_ran(
     parameters=parameters,
     dataset='digits',
     split='test[:50]',
-    scores=Scores(*(last[prefix + name] for name in names)),
+    scores=Scores(**{name: last[prefix + name] for name in names}),
   )
   assert files(finished.workdir) == before
 

@@ -10,9 +10,10 @@ from data.folders import TINY, png
 from nfnets.data.images import EvalGeometry
 from nfnets.data.records import BadRecord, Record
 from nfnets.errors import InputError, RunError
-from nfnets.training.evaluation import Evaluator, Scores
+from nfnets.training.evaluation import Evaluator
 from nfnets.training.losses import cross_entropy
 from nfnets.training.parallel import make_mapping
+from nfnets.training.scores import Scores
 from nfnets.training.step import make_eval_step
 
 CLASSES, SIZE, COUNT = 7, 8, 17
@@ -66,7 +67,7 @@ def evaluator(
 
 def expected(weights: np.ndarray, chosen=range(COUNT), unreadable: int = 0) -> Scores:
   """The scores in float64, example by example."""
-  right, top5, loss = [], [], []
+  right, top5, loss, confidence = [], [], [], []
   for i in chosen:
     colour = PIXELS[i].astype(np.float64).mean((0, 1))
     logits = colour / colour.sum() @ weights
@@ -74,13 +75,32 @@ def expected(weights: np.ndarray, chosen=range(COUNT), unreadable: int = 0) -> S
     right.append(order[0] == LABELS[i])
     top5.append(LABELS[i] in order[:5])
     loss.append(np.log(np.exp(logits).sum()) - logits[LABELS[i]])
-  return Scores(np.mean(right), np.mean(top5), np.mean(loss), len(loss), unreadable)
+    confidence.append((np.exp(logits) / np.exp(logits).sum()).max())
+  return Scores(
+    accuracy=np.mean(right),
+    top5=np.mean(top5),
+    loss=np.mean(loss),
+    calibration_error=calibration_error(np.array(confidence), np.array(right)),
+    examples=len(loss),
+    unreadable=unreadable,
+  )
+
+
+def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
+  """As its definition says: the gap of each bin, weighted by the examples in it."""
+  bins = np.floor(confidence * 15)
+  gaps = [
+    np.mean(bins == b) * abs(np.mean(confidence[bins == b]) - np.mean(right[bins == b]))
+    for b in np.unique(bins)
+  ]
+  return float(np.sum(gaps))
 
 
 def assert_scores(got: Scores, want: Scores) -> None:
   assert (got.examples, got.unreadable) == (want.examples, want.unreadable)
   assert (got.accuracy, got.top5) == (want.accuracy, want.top5)
   assert got.loss == pytest.approx(want.loss, rel=1e-5)
+  assert got.calibration_error == pytest.approx(want.calibration_error, rel=1e-4)
 
 
 def test_the_examples_tell_right_from_wrong():
@@ -144,4 +164,24 @@ def test_an_empty_split_has_no_scores():
 def test_a_loss_that_is_not_a_number_is_shown():
   (scores,) = evaluator()(({'w': np.full_like(WEIGHTS[0], np.nan)}, {}))
   assert math.isnan(scores.loss)
+  assert math.isnan(scores.calibration_error)
   assert (scores.accuracy, scores.top5, scores.examples) == (0, 0, COUNT)
+
+
+@pytest.mark.parametrize('devices', [1, 4])
+def test_every_class_has_its_own_sums(devices: int):
+  (tally,) = evaluator(devices=devices).tally(({'w': WEIGHTS[0]}, {}))
+  assert tally.per_class.shape == (CLASSES, 4)
+  for label in range(CLASSES):
+    chosen = np.flatnonzero(label == LABELS)
+    assert tally.per_class[label, 0] == len(chosen)
+    if len(chosen):
+      means = expected(WEIGHTS[0], chosen)
+      found = tally.per_class[label] / len(chosen)
+      np.testing.assert_allclose(found[1:], [means.accuracy, means.top5, means.loss], rtol=1e-5)
+
+
+def test_progress_is_told_after_every_batch():
+  told = []
+  evaluator(batch_size=8).tally(({'w': WEIGHTS[0]}, {}), progress=lambda *done: told.append(done))
+  assert told == [(8, 17), (16, 17), (17, 17)]

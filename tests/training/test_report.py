@@ -12,12 +12,14 @@ from tensorboardX.proto.event_pb2 import Event
 
 from nfnets.errors import InputError
 from nfnets.training import report as module
-from nfnets.training.evaluation import Scores
 from nfnets.training.report import CURVES, METRICS, Report, read_metrics
+from nfnets.training.scores import Scores
 
 TRAIN = {'loss': 2.5, 'accuracy': 0.25, 'images_per_second': 123.4}
-RAW = Scores(accuracy=0.5, top5=0.75, loss=1.5, examples=360, unreadable=1)
-EMA = Scores(accuracy=0.625, top5=0.875, loss=1.25, examples=360, unreadable=1)
+RAW = Scores(accuracy=0.5, top5=0.75, loss=1.5, calibration_error=0.1, examples=360, unreadable=1)
+EMA = Scores(
+  accuracy=0.625, top5=0.875, loss=1.25, calibration_error=0.2, examples=360, unreadable=1
+)
 
 
 def events(workdir: Path) -> Iterator[tuple[str, int, float]]:
@@ -49,8 +51,10 @@ def test_what_is_written_can_be_read_back(tmp_path: Path):
   assert first == {'step': 5, 'kind': 'train'} | TRAIN
   assert second == {
     'step': 10, 'kind': 'eval',
-    'accuracy': 0.5, 'top5': 0.75, 'loss': 1.5, 'examples': 360, 'unreadable': 1,
-    'ema_accuracy': 0.625, 'ema_top5': 0.875, 'ema_loss': 1.25, 'ema_examples': 360,
+    'accuracy': 0.5, 'top5': 0.75, 'loss': 1.5, 'calibration_error': 0.1, 'examples': 360,
+    'unreadable': 1,
+    'ema_accuracy': 0.625, 'ema_top5': 0.875, 'ema_loss': 1.25,
+    'ema_calibration_error': 0.2, 'ema_examples': 360,
     'ema_unreadable': 1,
   }  # fmt: skip
 
@@ -63,7 +67,7 @@ def test_tensorboard_is_given_the_same_numbers(tmp_path: Path):
   assert scalars['train/loss', 5] == 2.5
   assert scalars['eval/accuracy', 10] == 0.5
   assert scalars['eval/ema_accuracy', 10] == 0.625
-  assert len(scalars) == 3 + 10
+  assert len(scalars) == 3 + 12
 
 
 def test_what_is_not_a_number_is_null(tmp_path: Path):
