@@ -3,6 +3,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+from data.folders import png
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -34,6 +37,28 @@ def test_a_mistake_is_told_in_one_line(tmp_path: Path):
   assert done.stderr == (
     "error: neither nfnets nor TFDS has a dataset called 'digitz': did you mean digits?\n"
   )
+  assert not list(tmp_path.iterdir())
+
+
+def test_pictures_of_your_own(tmp_path: Path):
+  for i in range(20):
+    file = tmp_path / 'pets' / ('cat', 'dog')[i % 2] / f'{i}.png'
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(png(np.full((8, 8, 3), i, np.uint8)))
+  done = prepare(
+    'folder', f'--from={tmp_path}/pets', f'--data_dir={tmp_path}/data', '--holdout=0.2'
+  )
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.splitlines() == [
+    'pets: 2 classes, train 16, validation 4',
+    f'ready: pets 1.0.0, train 16, validation 4 examples, in {tmp_path}/data/pets/1.0.0',
+  ]
+
+
+def test_flags_that_do_not_belong_together(tmp_path: Path):
+  done = prepare('digits', '--holdout=0.1', f'--data_dir={tmp_path}')
+  assert done.returncode == 2
+  assert done.stderr == 'error: --holdout=0.1 is not for digits; --help shows examples\n'
   assert not list(tmp_path.iterdir())
 
 

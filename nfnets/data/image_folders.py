@@ -1,0 +1,257 @@
+"""Pictures in folders -> a prepared dataset that is read like any other.  No TensorFlow is used."""
+
+import contextlib
+import io
+import logging
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
+from PIL import Image
+
+from nfnets.data import images, photos
+from nfnets.data.datasets import DATASETS
+from nfnets.data.image_tree import ImageTree, Picture, scan
+from nfnets.errors import InputError
+
+VERSION = '1.0.0'
+
+_FORMAT = 'array_record'
+_KEPT = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n')  # JPEG and PNG
+_SHARD_BYTES = 2**28
+_MAX_UNREADABLE = 0.1  # of all files
+_NAMED = 10  # so many unreadable files are named, the others counted
+_AT_ONCE = 256  # pictures in memory
+_REPORT_SECONDS = 10.0
+_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*')
+_LOG = logging.getLogger(__name__)
+
+
+def prepare_folder(
+  source: str | os.PathLike[str],
+  data_dir: str | os.PathLike[str],
+  *,
+  name: str | None = None,
+  holdout: float | None = None,
+  report: Callable[[str], None] = _LOG.info,
+) -> str:
+  """Makes a dataset of the pictures below `source`, unless that has been done.
+
+  JPEG and PNG files are stored byte for byte; others (WebP, BMP, GIF, TIFF, ...) as PNG.  Files
+  that cannot be read are named and left out.  What is written appears at the end, as a whole.
+
+  Args:
+    source: laid out as `image_tree.scan` says.
+    data_dir: where datasets lie; it is made if need be.
+    name: of the dataset; by default that of the folder, in letters, digits and underscores.
+    holdout: the share of each class to evaluate on, where `source` has no split for that.
+    report: is told how far it is, and what is left out.
+
+  Returns:
+    The folder of the prepared version: data_dir/name/1.0.0.
+
+  Raises:
+    InputError: the layout is another, the name is taken, more than a tenth of the files cannot be
+      read, or `source` is no longer what was prepared under this name.
+  """
+  tree = scan(source, holdout)
+  name = _check_name(name, tree.source)
+  root = os.path.join(os.path.expanduser(data_dir), name)
+  inside = os.path.realpath(tree.source)
+  if os.path.commonpath([os.path.realpath(root), inside]) == inside:
+    raise InputError(f'{root} would be written into {tree.source} itself: give another --data_dir')
+  folder = os.path.join(root, VERSION)
+  if os.path.isdir(root) and _is_prepared(tree, root, folder):
+    report(f'{name} is already prepared; nothing to do')
+    return folder
+  report(
+    f'{name}: {len(tree.classes)} classes, '
+    + ', '.join(f'{split} {len(pictures)}' for split, pictures in tree.splits.items())
+  )
+  try:
+    with _made_whole(folder) as partial:
+      _Writer(tree, name, partial, report).write()
+  except OSError as error:
+    raise InputError(f'{name} cannot be written to {folder}: {error}') from error
+  return folder
+
+
+@contextlib.contextmanager
+def _made_whole(folder: str) -> Iterator[str]:
+  """A folder to write to, which becomes `folder` at the end, or is gone if that is not reached."""
+  root, version = os.path.split(folder)
+  os.makedirs(root, exist_ok=True)
+  partial = tempfile.mkdtemp(prefix='incomplete.', suffix=f'_{version}', dir=root)
+  try:
+    yield partial
+    os.chmod(partial, 0o777 & ~_umask())  # mkdtemp lets nobody else in
+    os.rename(partial, folder)
+  except BaseException:
+    shutil.rmtree(partial, ignore_errors=True)
+    raise
+
+
+def _check_name(name: str | None, source: str) -> str:
+  if name is None:
+    base = os.path.basename(os.path.abspath(source))
+    name = re.sub('[^a-z0-9]+', '_', base.lower()).strip('_')
+    if not _NAME.fullmatch(name):
+      raise InputError(f'--from={source}: {base!r} gives no name for a dataset; say --name=NAME')
+  if not _NAME.fullmatch(name):
+    raise InputError(f'--name={name!r} is not a letter, then letters, digits and underscores')
+  if name in DATASETS:
+    raise InputError(f'--name={name!r} is the name of another dataset; choose one with --name=NAME')
+  return name
+
+
+def _is_prepared(tree: ImageTree, root: str, folder: str) -> bool:
+  """Whether `folder` holds what is to be prepared; `InputError` if it holds something else."""
+  others = [one for one in os.listdir(root) if not one.startswith('incomplete.')]
+  if not others:
+    return False
+  kept = tfds.core.MetadataDict()
+  if others == [VERSION] and os.path.isfile(os.path.join(folder, 'metadata.json')):
+    kept.load_metadata(folder)
+  if 'digest' not in kept:
+    raise InputError(f'{root} holds something else; choose another --name, or remove it')
+  if kept['digest'] != tree.digest:
+    raise InputError(
+      f'{tree.source} has changed since it was prepared in {folder}: remove that folder and '
+      'prepare again, or choose another --name'
+    )
+  return True
+
+
+def _umask() -> int:
+  mask = os.umask(0)
+  os.umask(mask)
+  return mask
+
+
+class _Writer:
+  """Writes one dataset, and counts."""
+
+  def __init__(self, tree: ImageTree, name: str, folder: str, report: Callable[[str], None]):
+    self._tree, self._name, self._folder, self._report = tree, name, folder, report
+    self._features = tfds.features.FeaturesDict(
+      {
+        'image': tfds.features.Image(shape=(None, None, 3)),
+        'label': tfds.features.ClassLabel(names=list(tree.classes)),
+        'file_name': tfds.features.Text(),
+      }
+    )
+    self._seen, self._unreadable = 0, 0
+    self._next_report = time.monotonic() + _REPORT_SECONDS
+
+  def write(self) -> None:
+    """Writes all files of the folder."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+      splits = [self._write_split(split, pool) for split in self._tree.splits]
+    if self._unreadable:
+      self._report(f'{self._unreadable} of {len(self._tree)} files cannot be read and are left out')
+    info = tfds.core.DatasetInfo(
+      builder=tfds.core.DatasetIdentity(
+        name=self._name,
+        version=tfds.core.Version(VERSION),
+        data_dir=self._folder,
+        module_name='',
+      ),
+      description='Pictures from a folder.',
+      features=self._features,
+      supervised_keys=('image', 'label'),
+      metadata=tfds.core.MetadataDict(digest=self._tree.digest, left_out=self._unreadable),
+    )
+    info.set_file_format(_FORMAT)
+    info.set_splits(tfds.core.SplitDict(splits))
+    info.write_to_directory(self._folder)
+
+  def _write_split(self, split: str, pool: ThreadPoolExecutor) -> tfds.core.SplitInfo:
+    pictures = self._tree.splits[split]
+    count = min(1 + sum(one.size for one in pictures) // _SHARD_BYTES, len(pictures))
+    lengths, size = [], 0
+    for i in range(count):
+      part = pictures[i * len(pictures) // count : (i + 1) * len(pictures) // count]
+      file = f'{self._name}-{split}.{_FORMAT}-{i:05d}-of-{count:05d}'
+      writer = array_record_module.ArrayRecordWriter(
+        os.path.join(self._folder, file), 'group_size:1'
+      )
+      lengths.append(0)
+      for record in self._records(part, pool):
+        writer.write(record)
+        lengths[-1] += 1
+        size += len(record)
+      writer.close()
+    if not all(lengths):
+      raise InputError(f'{self._tree.source}: no picture of {split} can be read')
+    return tfds.core.SplitInfo(
+      name=split,
+      shard_lengths=lengths,
+      num_bytes=size,
+      filename_template=tfds.core.ShardedFileTemplate(
+        data_dir=Path(self._folder),
+        dataset_name=self._name,
+        split=split,
+        filetype_suffix=_FORMAT,
+      ),
+    )
+
+  def _records(self, pictures: tuple[Picture, ...], pool: ThreadPoolExecutor) -> Iterator[bytes]:
+    for start in range(0, len(pictures), _AT_ONCE):
+      some = pictures[start : start + _AT_ONCE]
+      for picture, (data, wrong) in zip(some, pool.map(self._read, some), strict=True):
+        self._count(picture, wrong)
+        if not wrong:
+          yield self._features.serialize_example(
+            {
+              'image': io.BytesIO(data),
+              'label': picture.label,
+              'file_name': os.fsencode(picture.path),
+            }
+          )
+
+  def _read(self, picture: Picture) -> tuple[bytes, str]:
+    """The bytes to store, and what is wrong with the file if anything is."""
+    path = os.path.join(self._tree.source, picture.path)
+    if not os.path.isfile(path):  # a link to nothing, a pipe
+      return b'', 'not a file'
+    try:
+      with open(path, 'rb') as file:
+        return encode(file.read()), ''
+    except (OSError, images.UnreadableImage) as error:
+      return b'', str(error)
+
+  def _count(self, picture: Picture, wrong: str) -> None:
+    self._seen += 1
+    if wrong:
+      self._unreadable += 1
+      if self._unreadable <= _NAMED:
+        self._report(f'{picture.path} is left out: {wrong}')
+      if self._unreadable > _MAX_UNREADABLE * len(self._tree):
+        raise InputError(
+          f'{self._tree.source}: {self._unreadable} of the first {self._seen} files cannot be '
+          f'read, more than a tenth of all {len(self._tree)}; the last is {picture.path}: {wrong}'
+        )
+    if time.monotonic() >= self._next_report:
+      self._next_report = time.monotonic() + _REPORT_SECONDS
+      self._report(f'{self._seen} of {len(self._tree)} files')
+
+
+def encode(data: bytes) -> bytes:
+  """A picture as it is stored: JPEG and PNG as they are, all else as PNG.
+
+  Raises:
+    UnreadableImage: it is no whole picture.
+  """
+  if data.startswith(_KEPT):
+    images.decode(data)
+    return data
+  file = io.BytesIO()
+  Image.fromarray(photos.read_photo(data)).save(file, 'PNG')
+  return file.getvalue()
