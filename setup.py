@@ -58,7 +58,7 @@ PREPARE = [
   f"tensorflow>=2.21; {ELSEWHERE} and python_version < '3.14'",
 ]
 
-HUB = ['huggingface_hub>=1.0']
+HUB = ['huggingface_hub>=1.30,!=2.0.0']  # these go on after a broken connection
 
 DEV = [
   *TRAIN,

@@ -5,8 +5,6 @@ from pathlib import Path
 
 from nfnets.errors import InputError
 
-OFFLINE = 'NFNETS_OFFLINE'
-
 _TRUE = {'1', 'true', 'yes', 'on'}
 _FALSE = {'', '0', 'false', 'no', 'off'}
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from nfnets.weights.part_files import PartFile, locked, md5_of
 from nfnets.weights.progress import Progress
 from nfnets.weights.transfers import Patience, Report, Transfer, Unreachable
 
+_LOG = logging.getLogger(__name__)
 _PATIENCE = Patience()
 
 
@@ -87,8 +89,13 @@ def _transfer(
   patience: Patience,
 ) -> None:
   with contextlib.closing(Progress(path.name)) as shown:
+
+    def warn(line: str) -> None:
+      shown.close()  # else the two would share a line
+      _LOG.warning('%s', line)
+
     try:
-      Transfer(url, PartFile(path), size, md5, patience, progress or shown).run()
+      Transfer(url, PartFile(path), size, md5, patience, progress or shown, warn).run()
     except Unreachable as error:
       raise InputError(
         f'{url}: {error}; if a browser can fetch it, on any machine, put it at {path} or use it '
@@ -114,5 +121,5 @@ def _written(path: Path) -> Iterator[None]:
     if error.errno == errno.ENOSPC:
       raise InputError(f'{path}: the disk is full; what has come stays in {path}.part') from error
     raise InputError(
-      f'{path}: cannot be written: {error.strerror}; NFNETS_CACHE=DIR names another folder'
+      f'{path}: cannot be written: {error.strerror or error}; NFNETS_CACHE=DIR names another folder'
     ) from error

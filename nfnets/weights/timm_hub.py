@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from nfnets.weights import huggingface
+
 RGB = tuple[float, float, float]
 
 FILE = 'model.safetensors'
@@ -30,7 +32,7 @@ class Released(NamedTuple):
   @property
   def url(self) -> str:
     """Where a browser finds the file."""
-    return f'https://huggingface.co/{self.repo}/resolve/main/{FILE}'
+    return huggingface.address(self.repo, FILE)
 
 
 def _scaled(red: float, green: float, blue: float) -> RGB:

@@ -1,6 +1,5 @@
 """Bringing a file from a server, over lines that break."""
 
-import logging
 import shutil
 import time
 from collections.abc import Callable
@@ -13,7 +12,6 @@ from nfnets.weights.part_files import PartFile
 Report = Callable[[int, int | None], None]
 """Is told the bytes so far and the bytes in all, or None where these are not known."""
 
-_LOG = logging.getLogger(__name__)
 _LONGEST_PAUSE = 30.0
 
 
@@ -43,6 +41,8 @@ class Transfer(NamedTuple):
   """Hexadecimal, where it is known."""
   patience: Patience
   report: Report
+  warn: Callable[[str], None]
+  """Is told what goes wrong and is tried again."""
 
   def run(self) -> None:
     """Brings the file; what has come is kept for another time unless it is wrong.
@@ -62,7 +62,7 @@ class Transfer(NamedTuple):
       self.part.discard()
       if is_last or not was_patched:
         raise InputError(f'{self.url}: has md5 {found} instead of {self.md5}: thrown away')
-      _LOG.warning('%s: its parts do not fit together; beginning anew', self.url)
+      self.warn(f'{self.url}: its parts do not fit together; beginning anew')
 
   def _fill(self) -> None:
     """Asks until all bytes are there."""
@@ -81,7 +81,7 @@ class Transfer(NamedTuple):
       if failures >= self.patience.attempts:
         raise Unreachable(f'{reason} ({failures} attempts)')
       pause = min(self.patience.pause * 2 ** max(0, failures - 1), _LONGEST_PAUSE)
-      _LOG.warning('%s: %s; trying again in %g s', self.url, reason, pause)
+      self.warn(f'{self.url}: {reason}; trying again in {pause:g} s')
       time.sleep(pause)
 
   def _ask(self) -> bool:

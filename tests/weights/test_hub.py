@@ -15,7 +15,7 @@ from weights.flaky_server import Reply, Server, serving
 
 import nfnets
 from nfnets.errors import InputError
-from nfnets.weights import deepmind, hub, safetensors, timm_hub
+from nfnets.weights import deepmind, safetensors, timm_hub
 from nfnets.weights.hub import fetch_deepmind, fetch_timm
 
 DATA = bytes(range(256)) * 100
@@ -103,9 +103,11 @@ def test_without_released_weights(fetch: object, name: str, message: str) -> Non
     fetch(name)
 
 
-def get(server: Server, tmp_path: Path, *, offline: bool | None = None) -> Path:
+def get(
+  server: Server, tmp_path: Path, *, offline: bool | None = None, verify: bool = False
+) -> Path:
   cache = tmp_path / 'huggingface'
-  return fetch_timm('test_nfnet', offline=offline, endpoint=server.url, cache=cache)
+  return fetch_timm('test_nfnet', offline=offline, verify=verify, endpoint=server.url, cache=cache)
 
 
 def refused(server: Server, tmp_path: Path) -> str:
@@ -147,6 +149,17 @@ def test_timms_wrong_bytes_are_thrown_away(server: Server, tmp_path: Path) -> No
     get(server, tmp_path)
   server.replies(ON_THE_HUB)
   assert get(server, tmp_path).read_bytes() == DATA
+
+
+def test_timms_in_the_cache_is_checked_when_asked_for(server: Server, tmp_path: Path) -> None:
+  path = get(server, tmp_path)
+  assert get(server, tmp_path, verify=True) == path
+  path.write_bytes(DATA[::-1])
+  assert get(server, tmp_path) == path
+  with pytest.raises(InputError, match=f'instead of {SHA256}: thrown away'):
+    get(server, tmp_path, verify=True)
+  assert get(server, tmp_path, offline=False).read_bytes() == DATA
+  assert len(server.ranges()) == 2
 
 
 def test_timms_is_read_as_what_it_is(server: Server, tmp_path: Path) -> None:
@@ -222,7 +235,3 @@ def test_timms_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_tables_name_networks_of_ours() -> None:
   assert set(deepmind.RELEASED) | set(timm_hub.RELEASED) <= set(nfnets.list_models())
   assert len(timm_hub.RELEASED) == 14
-
-
-def test_the_library_is_imported_when_it_is_needed() -> None:
-  assert not hasattr(hub, 'huggingface_hub')
