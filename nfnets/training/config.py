@@ -21,6 +21,8 @@ class ModelConfig:
 
   name: str = 'nfnet_f0'
   """One of `nfnets.list_models()`."""
+  in_channels: int = 3
+  """3 for colours; 1 for their luminance."""
   drop_rate: float | None = None
   """Dropout before the classifier."""
   stochdepth_rate: float | None = None
@@ -96,12 +98,33 @@ class OptimizerConfig:
 
 
 @dataclasses.dataclass
+class FineTuneConfig:
+  """From where a run starts, and what of it stays.  The defaults train a network from scratch."""
+
+  weights: str | None = None
+  """A file of weights, whose network may have another head; needed at the start of a run only."""
+  source: Literal['deepmind', 'timm'] | None = None
+  """Where weights are downloaded from; `weights` then names a network, by default `model.name`."""
+  new_head: bool = True
+  """Start with a fresh classifier; otherwise with that of the weights."""
+  channels: Literal['sum', 'mean'] | None = None
+  """What becomes of the first kernels where `model.in_channels` is not that of the weights."""
+  freeze_to: str | None = None
+  """The part of the network that stays as it is, from the images to this feature: 'stem',
+  'block_0', ..., 'stage_0', ..., or 'neck', after which only the head learns."""
+  layer_decay: float | None = None
+  """Learning rate of a block as a multiple of the next one's; that of the head is the optimizer's.
+  None for one rate for all."""
+
+
+@dataclasses.dataclass
 class Config:
   """A whole run."""
 
   model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
   data: DataConfig = dataclasses.field(default_factory=DataConfig)
   optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+  finetune: FineTuneConfig = dataclasses.field(default_factory=FineTuneConfig)
   batch_size: int = 4096
   """Examples in one step, over all devices and hosts."""
   eval_batch_size: int = 1024
@@ -129,6 +152,7 @@ FREE_TO_CHANGE = {
   'data.threads',
   'data.workers',
   'data.max_bad_records',
+  'finetune.weights',
   'eval_batch_size',
   'mapping',
   'log_every',

@@ -8,10 +8,11 @@ from nfnets.data.datasets import Dataset
 from nfnets.data.folders import find_dataset
 from nfnets.data.images import EvalGeometry, TrainGeometry
 from nfnets.errors import InputError
-from nfnets.models.execution import Execution
+from nfnets.models.execution import DEFAULT_EXECUTION, Execution
 from nfnets.models.zoo import Model, create_model
 from nfnets.optim.schedules import peak_learning_rate
 from nfnets.training.config import Config, check_types, flatten
+from nfnets.training.freezing import frozen_places
 
 # What every number of a config must be; None, where a field may be that, is always right.
 _BOUNDS: dict[str, dict[str, float]] = {
@@ -33,6 +34,7 @@ _BOUNDS: dict[str, dict[str, float]] = {
   'optimizer.clipping': {'above': 0},
   'optimizer.clip_eps': {'above': 0},
   'optimizer.ema_decay': {'at_least': 0, 'below': 1},
+  'finetune.layer_decay': {'above': 0, 'at_most': 1},
   'batch_size': {'at_least': 1},
   'eval_batch_size': {'at_least': 1},
   'epochs': {'above': 0},
@@ -51,6 +53,8 @@ class Derived:
   """A run in full."""
 
   model: Model
+  frozen: frozenset[str]
+  """The places of the network that do not learn; see `nfnets.optim.depths`."""
   dataset: Dataset
   train_split: str
   eval_split: str
@@ -79,6 +83,7 @@ def derive(config: Config, num_examples: int) -> Derived:
   every_epoch = max(1, round(steps_per_epoch))
   return Derived(
     model=model,
+    frozen=frozen_places(model, config.finetune.freeze_to),
     dataset=dataset,
     train_split=data.train_split or dataset.train_split,
     eval_split=data.eval_split or dataset.eval_split,
@@ -101,9 +106,12 @@ def derive(config: Config, num_examples: int) -> Derived:
 
 def make_model(config: Config) -> Model:
   """The network of a run."""
+  # In a loop over equal blocks, none of them could be frozen alone.
+  scan_from = None if config.finetune.freeze_to else DEFAULT_EXECUTION.scan_from
   return create_model(
     config.model.name,
     find_dataset(config.data.dataset, config.data.data_dir).num_classes,
+    in_channels=config.model.in_channels,
     alpha=config.model.alpha,
     drop_rate=config.model.drop_rate,
     stochdepth_rate=config.model.stochdepth_rate,
@@ -113,7 +121,9 @@ def make_model(config: Config) -> Model:
     width_factor=config.model.width_factor,
     rounding=config.model.rounding,
     standardization_dtype=config.model.standardization_dtype,
-    execution=Execution(remat=config.model.remat, remat_policy=config.model.remat_policy),
+    execution=Execution(
+      remat=config.model.remat, remat_policy=config.model.remat_policy, scan_from=scan_from
+    ),
   )
 
 
@@ -124,6 +134,10 @@ def _check(config: Config) -> None:
   for field, bounds in _BOUNDS.items():
     if values[field] is not None:
       check_number(field, values[field], **bounds)
+  if config.model.in_channels not in (1, 3):
+    raise InputError(
+      f'model.in_channels={config.model.in_channels} is neither 1 (luminance) nor 3 (colours)'
+    )
   if config.optimizer.warmup_epochs >= config.epochs:
     raise InputError(
       f'optimizer.warmup_epochs={config.optimizer.warmup_epochs} is not less than '

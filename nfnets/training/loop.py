@@ -87,7 +87,7 @@ class _Run:
     optimizer, schedule = make_optimizer(config, derived)
     model, dataset = derived.model, derived.dataset
     self._train_step = self._mapping.train_step(
-      make_train_step(model, optimizer, schedule, dataset, config)
+      make_train_step(model, optimizer, schedule, dataset, config, frozen=derived.frozen)
     )
     self._evaluate = Evaluator(
       make_eval_step(model, dataset, config.precision),

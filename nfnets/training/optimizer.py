@@ -26,5 +26,7 @@ def make_optimizer(
     clipping=optimizer.clipping,
     clip_eps=optimizer.clip_eps,
     clip_norm=optimizer.clip_norm,
+    layer_decay=config.finetune.layer_decay,
+    frozen=derived.frozen,
   )
   return transform, schedule

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from nfnets.models.zoo import Model
+from nfnets.models.zoo import Model, Params, State
 
 
 class TrainState(NamedTuple):
@@ -34,10 +34,21 @@ def abstract_state(
 
 
 def create_state(
-  model: Model, optimizer: optax.GradientTransformation, rng: jax.Array
+  model: Model,
+  optimizer: optax.GradientTransformation,
+  rng: jax.Array,
+  *,
+  start: tuple[Params, State] | None = None,
 ) -> TrainState:
-  """The state before the first step."""
-  params, state = model.init(rng)
+  """The state before the first step.
+
+  Args:
+    model: the network.
+    optimizer: of the run.
+    rng: a key for fresh parameters.
+    start: parameters and network state to begin with in place of fresh ones.
+  """
+  params, state = model.init(rng) if start is None else start
   # Every leaf is an array of its own: the state is donated, and no buffer may be given twice.
   ema_params, ema_state = jax.tree.map(jnp.copy, (params, state))
   return TrainState(

@@ -1,6 +1,6 @@
 """One training step and one evaluation step, as one device sees them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from nfnets.models.zoo import Model
 from nfnets.optim.agc import read_clipped_fraction
 from nfnets.optim.ema import update_ema
 from nfnets.training.config import Config
+from nfnets.training.freezing import NOTHING, frozen_statistics, hold, stop_gradients
 from nfnets.training.losses import cross_entropy, in_top
 from nfnets.training.scoring import score_batch
 from nfnets.training.state import TrainState
@@ -32,6 +33,8 @@ def make_train_step(
   schedule: optax.Schedule,
   dataset: Dataset,
   config: Config,
+  *,
+  frozen: Collection[str] = NOTHING,
 ) -> TrainStep:
   """`step(state, batch) -> (state, metrics)` for one device of the axis `AXIS`.
 
@@ -41,13 +44,18 @@ def make_train_step(
 
   A step whose loss, gradients or new parameters are not finite changes nothing but `step` and
   `bad_steps`.
+
+  Parameters and statistics in the `frozen` places of `nfnets.optim.depths` stay bit for bit what
+  they are, as do their averages, and no gradient is computed for them.
   """
 
   def loss_of(params: Any, state: Any, rng: jax.Array, batch: Batch) -> tuple[jax.Array, Any]:
-    images = normalize(batch['images'], dataset.mean, dataset.std, config.precision)
-    outputs, state = model.apply(
-      params, state, rng, images, is_training=True, example_ids=batch['positions']
-    )
+    images = _inputs(model, dataset, batch, config.precision)
+    params = stop_gradients(frozen, params)
+    with frozen_statistics(frozen):
+      outputs, state = model.apply(
+        params, state, rng, images, is_training=True, example_ids=batch['positions']
+      )
     loss = jnp.mean(cross_entropy(outputs['logits'], batch['labels'], config.label_smoothing))
     return loss, (state, jnp.mean(in_top(outputs['logits'], batch['labels'], 1)))
 
@@ -57,17 +65,19 @@ def make_train_step(
       old.params, old.state, rng, batch
     )
     loss, accuracy, gradients = jax.lax.pmean((loss, accuracy, gradients), AXIS)
-    state = jax.tree.map(_mean_over_devices, state)
+    state = hold(frozen, old.state, jax.tree.map(_mean_over_devices, state))
     updates, opt_state = optimizer.update(gradients, old.opt_state, old.params)
-    params = optax.apply_updates(old.params, updates)
+    params = hold(frozen, old.params, optax.apply_updates(old.params, updates))
     decay = config.optimizer.ema_decay
+    ema_params = update_ema(old.ema_params, params, old.step, decay)
+    ema_state = update_ema(old.ema_state, state, old.step, decay)
     new = TrainState(
       step=old.step + 1,
       params=params,
       state=state,
       opt_state=opt_state,
-      ema_params=update_ema(old.ema_params, params, old.step, decay),
-      ema_state=update_ema(old.ema_state, state, old.step, decay),
+      ema_params=hold(frozen, old.ema_params, ema_params),
+      ema_state=hold(frozen, old.ema_state, ema_state),
       bad_steps=jnp.zeros_like(old.bad_steps),
     )
     gradient_norm, parameter_norm = optax.tree.norm(gradients), optax.tree.norm(params)
@@ -87,6 +97,12 @@ def make_train_step(
   return step
 
 
+def _inputs(model: Model, dataset: Dataset, batch: Batch, precision: str) -> jax.Array:
+  """The pixels of a batch as the network takes them."""
+  grey = model.in_channels == 1
+  return normalize(batch['images'], dataset.mean, dataset.std, precision, grey=grey)
+
+
 def _mean_over_devices(x: jax.Array) -> jax.Array:
   """Statistics are averaged; counters are the same everywhere."""
   return jax.lax.pmean(x, AXIS) if jnp.issubdtype(x.dtype, jnp.floating) else x
@@ -104,7 +120,7 @@ def make_eval_step(model: Model, dataset: Dataset, precision: str) -> EvalStep:
   """
 
   def step(params: Any, state: Any, batch: Batch) -> Metrics:
-    images = normalize(batch['images'], dataset.mean, dataset.std, precision)
+    images = _inputs(model, dataset, batch, precision)
     outputs, _ = model.apply(params, state, None, images)
     return jax.lax.psum(score_batch(outputs['logits'], batch, dataset.classes), AXIS)
 

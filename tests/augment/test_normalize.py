@@ -17,6 +17,21 @@ def test_each_channel_has_its_own_mean_and_deviation(dtype):
   np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
 
 
+def test_grey_is_the_luminance_of_pixels_means_and_deviations():
+  pixels = np.random.default_rng(0).uniform(0, 255, (2, 5, 4, 3))
+  weights = np.array([0.299, 0.587, 0.114])
+  expected = (pixels @ weights - np.dot(MEAN, weights)) / np.dot(STD, weights)
+  got = normalize(jnp.asarray(pixels), MEAN, STD, 'float32', grey=True)
+  assert got.shape == (2, 5, 4, 1)
+  np.testing.assert_allclose(got[..., 0], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_grey_images_have_the_brightness_they_had():
+  grey = jnp.asarray(np.random.default_rng(0).uniform(0, 255, (1, 4, 4, 1)))
+  got = normalize(jnp.repeat(grey, 3, axis=-1), (80.0,) * 3, (60.0,) * 3, 'float32', grey=True)
+  np.testing.assert_allclose(got, normalize(grey, (80.0,), (60.0,), 'float32'), atol=1e-5)
+
+
 def test_unclamped_pixels_keep_what_lies_outside_the_range():
   # Bicubic evaluation images overshoot; as bytes they would wrap or clip.
   pixels = jnp.array([[[[-12.5, 270.25, 300.0]]]])

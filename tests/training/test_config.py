@@ -8,6 +8,7 @@ from nfnets.training.config import (
   FREE_TO_CHANGE,
   Config,
   DataConfig,
+  FineTuneConfig,
   ModelConfig,
   OptimizerConfig,
   check_types,
@@ -21,6 +22,7 @@ UNUSUAL = Config(
   model=ModelConfig(name='nfnet_f3_plus', drop_rate=0.5, activation='silu'),
   data=DataConfig(dataset='digits', padding=2, flip=False),
   optimizer=OptimizerConfig(learning_rate=1e-7, clipping=None),
+  finetune=FineTuneConfig(source='timm', new_head=False, channels='mean', layer_decay=0.7),
   epochs=2,
   eval_every=7,
 )
@@ -30,7 +32,7 @@ def test_flatten_has_every_field_under_its_dotted_name():
   flat = flatten(Config())
   assert flat['optimizer.momentum'] == 0.9
   assert flat['batch_size'] == 4096
-  parts = (ModelConfig, DataConfig, OptimizerConfig)
+  parts = (ModelConfig, DataConfig, OptimizerConfig, FineTuneConfig)
   inside = sum(len(dataclasses.fields(part)) for part in parts)
   assert len(flat) == inside + len(dataclasses.fields(Config)) - len(parts)
 
@@ -75,6 +77,12 @@ def test_a_field_that_the_json_lacks_keeps_its_default():
   )
 
 
+def test_a_config_from_before_fine_tuning_trains_from_scratch():
+  old = json.loads(to_json(Config(seed=3)))
+  del old['finetune'], old['model']['in_channels']
+  assert differences(from_json(json.dumps(old)), Config(seed=3)) == []
+
+
 @pytest.mark.parametrize(
   ('text', 'message'),
   [
@@ -108,6 +116,14 @@ def test_a_wrong_json_is_told_by_the_name_of_the_field(text: str, message: str):
     ({'precision': 'float16'}, r"^precision='float16' is not one of float32, bfloat16$"),
     ({'mapping': 'pmapp'}, r"^mapping='pmapp' is not one of pmap, shard_map$"),
     ({'model': None}, r'^model=None is not ModelConfig$'),
+    (
+      {'finetune': FineTuneConfig(source='torch')},
+      r"^finetune\.source='torch' is not one of deepmind, timm or None$",
+    ),
+    (
+      {'finetune': FineTuneConfig(channels='max')},
+      r"^finetune\.channels='max' is not one of sum, mean or None$",
+    ),
     ({'data': DataConfig(flip=1)}, r'^data\.flip=1 is not true or false$'),
     ({'model': ModelConfig(name=3)}, r'^model\.name=3 is not text$'),
     (

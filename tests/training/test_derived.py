@@ -4,7 +4,13 @@ from pathlib import Path
 import pytest
 
 from nfnets.errors import InputError
-from nfnets.training.config import Config, DataConfig, ModelConfig, OptimizerConfig
+from nfnets.training.config import (
+  Config,
+  DataConfig,
+  FineTuneConfig,
+  ModelConfig,
+  OptimizerConfig,
+)
 from nfnets.training.derived import derive
 
 IMAGENET = 1_281_167
@@ -135,6 +141,8 @@ def test_however_short_a_run_there_is_a_step_after_the_warmup(epochs: float, num
     ('optimizer.clipping', 0.0, '> 0'),
     ('optimizer.clip_eps', 0.0, '> 0'),
     ('optimizer.ema_decay', 1.0, '>= 0 and < 1'),
+    ('finetune.layer_decay', 0.0, '> 0 and <= 1'),
+    ('finetune.layer_decay', 1.5, '> 0 and <= 1'),
   ],
 )
 def test_a_number_out_of_its_range_is_named(field: str, value: float, right: str):
@@ -157,12 +165,32 @@ def test_a_number_out_of_its_range_is_named(field: str, value: float, right: str
     (Config(batch_size='64'), "^batch_size='64' is not a whole number$"),
     (Config(model=ModelConfig(name='nfnet_f9')), "^model='nfnet_f9' is not known: did you mean "),
     (Config(model=ModelConfig(activation='swich')), 'swich'),
+    (Config(model=ModelConfig(in_channels=2)), r'^model\.in_channels=2 is neither 1 .* nor 3'),
+    (
+      Config(finetune=FineTuneConfig(freeze_to='stage4')),
+      "^finetune.freeze_to='stage4' is not known: did you mean stage_3, stage_2, stage_1",
+    ),
     (Config(data=DataConfig(dataset='digitz')), "'digitz': did you mean digits"),
   ],
 )
 def test_what_does_not_exist_is_named(config: Config, message: str):
   with pytest.raises(InputError, match=message):
     derive(config, IMAGENET)
+
+
+def test_what_is_frozen_follows_the_network():
+  config = Config(finetune=FineTuneConfig(freeze_to='stage_0'))
+  derived = derive(config, IMAGENET)
+  assert derived.frozen == {'stem', 'block_0', 'stage_0'}
+  assert derived.model.execution.scan_from is None  # a loop over blocks could not freeze some
+  config.finetune.freeze_to = None
+  derived = derive(config, IMAGENET)
+  assert not derived.frozen
+  assert derived.model.execution.scan_from
+
+
+def test_a_network_may_see_one_channel():
+  assert derive(Config(model=ModelConfig(in_channels=1)), IMAGENET).model.in_channels == 1
 
 
 def test_there_are_recipes():

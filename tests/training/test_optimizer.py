@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nfnets.optim import read_clipped_fraction, sgd_agc
-from nfnets.training.config import Config, OptimizerConfig
+from nfnets.training.config import Config, FineTuneConfig, OptimizerConfig
 from nfnets.training.derived import derive
 from nfnets.training.optimizer import make_optimizer
 
@@ -18,6 +18,11 @@ PARAMS = {
   },
   'net/~/linear': {'w': np.float32(1e-3 * RNG.standard_normal((4, 3)))},
   'net/~/block': {'skip_gain': np.float32(0)},
+}
+PLACED = {
+  'NFNet/~/stem_conv0': {'w': np.ones((3, 4), np.float32)},
+  'NFNet/~/nf_block_1': {'skip_gain': np.float32(1)},
+  'NFNet/~/linear': {'w': np.ones((4, 3), np.float32)},
 }
 GRADIENTS = jax.tree.map(lambda p: np.float32(RNG.standard_normal(np.shape(p))), PARAMS)
 
@@ -34,11 +39,11 @@ FIELDS = [
 ELSEWHERE = {'learning_rate', 'warmup_epochs', 'ema_decay'}
 
 
-def third_update(transform):
+def third_update(transform, params=PARAMS, gradients=GRADIENTS):
   """Parameters' change in the third step: the first has rate 0 and no momentum yet."""
-  state = transform.init(PARAMS)
+  state = transform.init(params)
   for _ in range(3):
-    updates, state = transform.update(GRADIENTS, state, PARAMS)
+    updates, state = transform.update(gradients, state, params)
   return updates
 
 
@@ -65,6 +70,20 @@ def test_a_field_reaches_the_optimizer(field: str, argument: str, value: object)
   by_default = third_update(configured()[0])
   same = jax.tree.map(np.array_equal, got, by_default)
   assert not all(jax.tree.leaves(same))
+
+
+def test_depths_and_freezing_reach_the_optimizer():
+  finetune = FineTuneConfig(layer_decay=0.5, freeze_to='block_0')
+  optimizer = OptimizerConfig(warmup_epochs=1)
+  config = Config(finetune=finetune, optimizer=optimizer, batch_size=64, epochs=4)
+  derived = derive(config, num_examples=256)
+  transform, schedule = make_optimizer(config, derived)
+  got = third_update(transform, PLACED, PLACED)
+  frozen = {'stem', 'block_0'}
+  want = third_update(sgd_agc(schedule, layer_decay=0.5, frozen=frozen), PLACED, PLACED)
+  jax.tree.map(np.testing.assert_array_equal, got, want)
+  assert not np.any(got['NFNet/~/stem_conv0']['w'])
+  assert np.any(got['NFNet/~/nf_block_1']['skip_gain'])
 
 
 def test_the_rate_rises_over_the_warmup_and_falls_to_zero():

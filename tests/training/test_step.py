@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 from golden.golden_values import fill
-from micro import micro_model
+from micro import batchnorm_model, micro_model
 
 from nfnets import create_model
 from nfnets.data.datasets import Dataset
@@ -18,7 +18,7 @@ from nfnets.optim import adaptive_grad_clip, sgd_agc, warmup_cosine
 from nfnets.training.config import Config, OptimizerConfig
 from nfnets.training.parallel import make_mapping
 from nfnets.training.state import TrainState, create_state
-from nfnets.training.step import make_train_step
+from nfnets.training.step import make_eval_step, make_train_step
 
 GOLDEN = json.loads((Path(__file__).parents[1] / 'golden/train_nfnet_tiny.json').read_text())
 
@@ -269,3 +269,24 @@ def test_a_fresh_state_trains() -> None:
     losses.append(float(metrics['loss']))
   assert losses[0] == pytest.approx(np.log(10), abs=0.05)
   assert losses[-1] < 1.5
+
+
+def test_a_network_of_one_channel_sees_the_luminance_in_training_and_evaluation() -> None:
+  model = dataclasses.replace(batchnorm_model(), in_channels=1)
+  optimizer = sgd_agc(SCHEDULE)
+  mapping = make_mapping('pmap', jax.devices()[:1])
+  train_step = mapping.train_step(make_train_step(model, optimizer, SCHEDULE, DATASET, CONFIG))
+  eval_step = mapping.eval_step(make_eval_step(model, DATASET, 'float32'))
+  colours = micro_batches()[0]
+  colours['mask'] = np.ones(len(colours['labels']), np.float32)
+  luminance = (colours['images'] @ np.float32([0.299, 0.587, 0.114]))[..., None]
+  grey = colours | {'images': np.repeat(luminance, 3, axis=-1)}
+  red = colours | {'images': np.repeat(colours['images'][..., :1], 3, axis=-1)}
+  losses = []
+  for batch in (colours, grey, red):
+    state = mapping.replicate(create_state(model, optimizer, jax.random.key(0)))
+    scores = eval_step(state.params, state.state, mapping.spread(batch))
+    _, metrics = train_step(state, mapping.spread(batch))
+    losses.append([float(scores['loss']), float(metrics['loss'])])
+  np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+  assert np.all(np.abs(np.subtract(losses[0], losses[2])) > 1e-3)
