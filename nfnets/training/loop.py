@@ -20,6 +20,7 @@ from nfnets.training.optimizer import make_optimizer
 from nfnets.training.parallel import make_mapping
 from nfnets.training.report import Report
 from nfnets.training.scores import Scores
+from nfnets.training.start import Start, load_start
 from nfnets.training.state import TrainState, abstract_state, create_state
 from nfnets.training.step import Batch, Metrics, make_eval_step, make_train_step
 from nfnets.training.stopping import StopFlag
@@ -67,12 +68,15 @@ def train(config: Config, workdir: Path, *, force: bool = False) -> Outcome:
   derived = derive(config, len(records))
   data = {'training': records.fingerprint, 'evaluation': held_out.fingerprint}
   folders.check(workdir, config, data, force=force)
+  # A run that goes on needs no weights; others are told what is wrong with them before all else.
+  start = None if folders.has_states(workdir) else load_start(config, derived.model)
   with (
     folders.locked(workdir),
     StopFlag() as stop,
     Checkpoints(folders.checkpoint_folder(workdir), keep=config.keep_checkpoints) as checkpoints,
   ):
-    run = _Run(config, derived, checkpoints, held_out)
+    run = _Run(config, derived, checkpoints, held_out, start)
+    del start  # the run has copies of its own
     folders.claim(workdir, config, data)  # now that its states are known to fit
     with Report(workdir, start_step=run.step, total_steps=derived.total_steps) as report:
       return run.go(records, report, stop)
@@ -81,7 +85,15 @@ def train(config: Config, workdir: Path, *, force: bool = False) -> Outcome:
 class _Run:
   """The state of a run, and everything that moves or looks at it."""
 
-  def __init__(self, config: Config, derived: Derived, checkpoints: Checkpoints, held_out: Records):
+  def __init__(
+    self,
+    config: Config,
+    derived: Derived,
+    checkpoints: Checkpoints,
+    held_out: Records,
+    start: Start | None,
+  ):
+    """`start` is what a run without checkpoints begins with; fresh parameters by default."""
     self._config, self._derived, self._checkpoints = config, derived, checkpoints
     self._mapping = make_mapping(config.mapping)
     optimizer, schedule = make_optimizer(config, derived)
@@ -97,18 +109,20 @@ class _Run:
       batch_size=config.eval_batch_size,
       threads=config.data.threads,
     )
-    self._state = self._first_state(optimizer)
+    self._state = self._first_state(optimizer, start)
     self.step = int(self._state.step)
     self._meter = Meter(config.batch_size)
     self._bad_records, self._bad_epoch = 0, 0
 
-  def _first_state(self, optimizer: optax.GradientTransformation) -> TrainState:
+  def _first_state(
+    self, optimizer: optax.GradientTransformation, start: Start | None
+  ) -> TrainState:
     like = abstract_state(self._derived.model, optimizer, self._mapping.global_sharding)
     restored = self._checkpoints.restore_newest(like)
     if restored is not None:
       return self._mapping.from_global(restored)
     rng = jax.random.key(self._config.seed)
-    return self._mapping.replicate(create_state(self._derived.model, optimizer, rng))
+    return self._mapping.replicate(create_state(self._derived.model, optimizer, rng, start=start))
 
   def go(self, records: Records, report: Report, stop: StopFlag) -> Outcome:
     """Takes all steps that are left, or as many as `stop` lets it."""

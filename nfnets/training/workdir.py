@@ -22,6 +22,12 @@ def checkpoint_folder(workdir: Path) -> Path:
   return workdir / _CHECKPOINTS
 
 
+def has_states(workdir: Path) -> bool:
+  """Whether there are checkpoints, whole or not."""
+  folder = checkpoint_folder(workdir)
+  return folder.is_dir() and any(name.isdigit() for name in os.listdir(folder))
+
+
 def read_config(workdir: Path) -> Config:
   """The config of the run in `workdir`.
 
@@ -106,18 +112,13 @@ def claim(workdir: Path, config: Config, data: Mapping[str, Any]) -> None:
 
 def _changes(workdir: Path, config: Config, data: Mapping[str, Any]) -> list[str]:
   """What tells the run in `workdir` from this one, a line each."""
-  if not os.path.exists(workdir / _CONFIG) or not _has_states(workdir):
+  if not os.path.exists(workdir / _CONFIG) or not has_states(workdir):
     return []
   changed = differences(read_config(workdir), config)
   if not changed and os.path.exists(workdir / _DATA):
     before = _read_data(workdir / _DATA)
     changed = [f'the {name} data changed' for name in data if before.get(name) != data[name]]
   return changed
-
-
-def _has_states(workdir: Path) -> bool:
-  folder = checkpoint_folder(workdir)
-  return folder.is_dir() and any(name.isdigit() for name in os.listdir(folder))
 
 
 def _read_data(path: Path) -> dict[str, Any]:
