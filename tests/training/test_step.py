@@ -276,7 +276,8 @@ def test_a_network_of_one_channel_sees_the_luminance() -> None:
   optimizer = sgd_agc(SCHEDULE)
   mapping = make_mapping('pmap', jax.devices()[:1])
   colours = micro_batches()[0]
-  colours['mask'] = np.ones(len(colours['labels']), np.float32)
+  labels = colours['labels']
+  colours |= {'mask': np.ones(len(labels), np.float32), 'right_labels': labels[:, None]}
   luminance = (colours['images'] @ np.float32([0.299, 0.587, 0.114]))[..., None]
   grey = colours | {'images': np.repeat(luminance, 3, axis=-1)}
   red = colours | {'images': np.repeat(colours['images'][..., :1], 3, axis=-1)}
@@ -284,7 +285,7 @@ def test_a_network_of_one_channel_sees_the_luminance() -> None:
   state = mapping.replicate(create_state(model, optimizer, jax.random.key(0)))
   evaluate = mapping.eval_step(make_eval_step(model, DATASET, 'float32'))
   losses = [
-    float(evaluate(state.params, state.state, mapping.spread(batch))['loss'])
+    float(evaluate(state.params, state.state, mapping.spread(batch))['per_class'][:, 3].sum())
     for batch in (colours, grey, red)
   ]
   assert losses[0] == pytest.approx(losses[1], rel=1e-5)
