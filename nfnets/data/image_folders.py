@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
@@ -195,7 +194,7 @@ class _Writer:
       shard_lengths=lengths,
       num_bytes=size,
       filename_template=tfds.core.ShardedFileTemplate(
-        data_dir=Path(self._folder),
+        data_dir=tfds.core.as_path(self._folder),
         dataset_name=self._name,
         split=split,
         filetype_suffix=_FORMAT,

@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import logging
 import os
+import tarfile
 import tempfile
 import textwrap
 from collections.abc import Callable
@@ -16,6 +17,11 @@ from nfnets.errors import InputError
 
 # Builders of our own need no TensorFlow, as long as they write ArrayRecord.
 _OUR_BUILDERS = {'digits': ('nfnets.data.builders.digits', 'Digits')}
+_TRAIN_ARCHIVE = 'ILSVRC2012_img_train.tar'
+_VALIDATION_ARCHIVE = 'ILSVRC2012_img_val.tar'
+_WITH_IMAGENET_ARCHIVES = ('imagenet2012', 'imagenet2012_real')
+# How TFDS tells that something is missing or broken; TensorFlow has errors of its own.
+_FAILURES = (AssertionError, OSError, tarfile.TarError, tfds.download.DownloadError)
 _LOG = logging.getLogger(__name__)
 _FORMATS = ('tfrecord', 'array_record')
 
@@ -60,6 +66,8 @@ def prepare(
     return folder
   if os.path.exists(folder):
     raise InputError(f'{folder} exists but holds no whole dataset; remove it and prepare again')
+  if manual_dir is not None and builder.name in _WITH_IMAGENET_ARCHIVES:
+    _check_archives(name, os.fspath(manual_dir), report)
   _build(builder, manual_dir)
   return folder
 
@@ -83,6 +91,18 @@ def _check_name(name: str) -> None:
   near = difflib.get_close_matches(name, known, n=3)
   hint = f'did you mean {" or ".join(near)}?' if near else f'known are {", ".join(DATASETS)}'
   raise InputError(f'neither nfnets nor TFDS has a dataset called {name!r}: {hint}')
+
+
+def _check_archives(name: str, manual_dir: str, report: Callable[[str], None]) -> None:
+  """TFDS goes on without the training images, and fails without the others in no clear words."""
+  if not os.path.isfile(os.path.join(manual_dir, _VALIDATION_ARCHIVE)):
+    raise InputError(
+      f'{name} needs {_VALIDATION_ARCHIVE} in manual_dir {manual_dir!r}; download it from '
+      'image-net.org'
+    )
+  archive = os.path.join(manual_dir, _TRAIN_ARCHIVE)
+  if name == 'imagenet2012' and not os.path.isfile(archive):
+    report(f'{archive} is missing: there will be validation images only')
 
 
 def _require_tensorflow(name: str) -> None:
@@ -113,7 +133,9 @@ def _build(builder: tfds.core.DatasetBuilder, manual_dir: str | os.PathLike[str]
         builder.download_and_prepare(download_dir=unused, download_config=config)
     else:
       builder.download_and_prepare(download_config=config)
-  except (AssertionError, OSError, tfds.download.DownloadError) as error:
+  except Exception as error:
+    if not isinstance(error, _FAILURES) and not type(error).__module__.startswith('tensorflow.'):
+      raise
     raise InputError(f'{builder.name} cannot be prepared: {_short(error)}') from error
 
 

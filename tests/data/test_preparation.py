@@ -1,14 +1,17 @@
 import importlib.util
+import io
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from nfnets.data import images, preparation
 from nfnets.data.builders import digits
-from nfnets.data.folders import find_dataset
+from nfnets.data.folders import class_names, find_dataset
 from nfnets.data.preparation import prepare
 from nfnets.data.records import open_records
 from nfnets.errors import InputError
@@ -112,3 +115,80 @@ def test_without_tensorflow_it_is_told_what_to_install(
 def test_wrong_arguments_are_named(tmp_path: Path, wrong: dict[str, str], told: str):
   with pytest.raises(InputError, match=told):
     prepare(data_dir=tmp_path, **wrong)
+
+
+def jpeg(grey: int) -> bytes:
+  """A picture that can be told from others by its colour."""
+  file = io.BytesIO()
+  Image.new('RGB', (40, 30), (grey, grey, grey)).save(file, 'JPEG')
+  return file.getvalue()
+
+
+def write_tar(target: Path | io.BytesIO, files: dict[str, bytes]) -> None:
+  name, stream = (None, target) if isinstance(target, io.BytesIO) else (target, None)
+  with tarfile.open(name, 'w', stream) as tar:
+    for file, data in files.items():
+      entry = tarfile.TarInfo(file)
+      entry.size = len(data)
+      tar.addfile(entry, io.BytesIO(data))
+
+
+def tar_of(files: dict[str, bytes]) -> bytes:
+  stream = io.BytesIO()
+  write_tar(stream, files)
+  return stream.getvalue()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings('default')  # TensorFlow's own are many
+@pytest.mark.parametrize('file_format', ['tfrecord', 'array_record'])
+def test_imagenet_is_prepared_from_its_archives(tmp_path: Path, file_format: str):
+  pytest.importorskip('tensorflow')
+  archives = tmp_path / 'archives'
+  archives.mkdir()
+  wnids = {'n01440764': 0, 'n01443537': 1, 'n15075141': 999}  # tench, goldfish, toilet tissue
+  classes = {
+    f'{wnid}.tar': tar_of({f'{wnid}_{i}.JPEG': jpeg(60 * label % 251 + i) for i in range(3)})
+    for wnid, label in wnids.items()
+  }
+  write_tar(archives / 'ILSVRC2012_img_train.tar', classes)
+  held_out = {f'ILSVRC2012_val_{i:08d}.JPEG': jpeg(10 * i) for i in range(1, 4)}
+  write_tar(archives / 'ILSVRC2012_img_val.tar', held_out)
+
+  folder = prepare('imagenet2012', tmp_path, manual_dir=archives, file_format=file_format)
+
+  assert folder == str(tmp_path / 'imagenet2012' / '5.1.0')
+  row = find_dataset('imagenet2012', tmp_path)
+  names = class_names(tmp_path, row)
+  assert len(names) == row.num_classes == 1000
+  assert {wnid: names.index(wnid) for wnid in wnids} == wnids
+  train = {one.image: one.label for one in open_records(tmp_path, row, row.train_split)}
+  assert train == {jpeg(60 * label % 251 + i): label for label in wnids.values() for i in range(3)}
+  validation = {one.image: one.label for one in open_records(tmp_path, row, row.eval_split)}
+  labels = [65, 970, 230]  # of the first three images, as the challenge published them
+  assert validation == dict(zip(held_out.values(), labels, strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings('default')
+def test_imagenet_without_its_archives(tmp_path: Path):
+  pytest.importorskip('tensorflow')
+  with pytest.raises(InputError, match=r'imagenet2012 needs ILSVRC2012_img_val\.tar in manual_dir'):
+    prepare('imagenet2012', tmp_path / 'data', manual_dir=tmp_path)
+  assert not list(tmp_path.iterdir())
+  write_tar(tmp_path / 'ILSVRC2012_img_val.tar', {'ILSVRC2012_val_00000001.JPEG': jpeg(0)})
+  said: list[str] = []
+  prepare('imagenet2012', tmp_path / 'data', manual_dir=tmp_path, report=said.append)
+  missing = tmp_path / 'ILSVRC2012_img_train.tar'
+  assert said == [f'{missing} is missing: there will be validation images only']
+  assert len(open_records(tmp_path / 'data', find_dataset('imagenet2012'), 'validation')) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings('default')
+def test_an_archive_that_is_none_is_told_in_one_line(tmp_path: Path):
+  pytest.importorskip('tensorflow')
+  (tmp_path / 'ILSVRC2012_img_val.tar').write_bytes(b'no archive')
+  with pytest.raises(InputError, match='imagenet2012 cannot be prepared: ') as caught:
+    prepare('imagenet2012', tmp_path / 'data', manual_dir=tmp_path)
+  assert '\n' not in str(caught.value)
