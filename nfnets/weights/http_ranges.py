@@ -118,4 +118,5 @@ def _number(digits: str | None) -> int | None:
 
 
 def _one_line(error: object) -> str:
-  return ' '.join(str(error).split()) or type(error).__name__
+  text = getattr(error, 'strerror', None) or str(error)
+  return ' '.join(text.split()) or type(error).__name__

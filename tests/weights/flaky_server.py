@@ -62,6 +62,10 @@ class Server(http.server.ThreadingHTTPServer):
       is_used = request.method == 'GET' and len(self._replies) > 1
       return self._replies.pop(0) if is_used else self._replies[0]
 
+  def count(self, data: bytes) -> None:
+    with self._turn:
+      self.sent += len(data)
+
   def ranges(self) -> list[str | None]:
     """The ranges that were asked for, in turn."""
     return [request.range for request in self.requests if request.method == 'GET']
@@ -93,8 +97,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
   def do_GET(self) -> None:
     reply, body = self._begin()
     part = body[: reply.stops_after]
+    self.server.count(part)  # before the client can have them
     self.wfile.write(part)
-    self.server.sent += len(part)
     if reply.hangs:
       self.wfile.flush()
       self.server.closing.wait(30)

@@ -122,8 +122,10 @@ def test_begins_anew_where_ranges_are_ignored(server: Server, path: Path) -> Non
 
 
 def test_gives_up_where_ranges_are_ignored_and_it_always_breaks(server: Server, path: Path) -> None:
-  server.replies(WHOLE._replace(ranges=False, stops_after=1000))
+  plain = WHOLE._replace(ranges=False)
+  server.replies(*[plain._replace(stops_after=1000), plain._replace(stops_after=500)] * 5)
   assert '(3 attempts)' in refused(server, path)
+  assert len(server.requests) == 4  # after the first none came further
 
 
 @pytest.mark.parametrize('minds_if_range', [True, False])
@@ -245,7 +247,7 @@ def test_a_redirect_to_nowhere(server: Server, path: Path) -> None:
 def test_a_silent_server(server: Server, path: Path) -> None:
   silent = WHOLE._replace(stops_after=1000, hangs=True)
   server.replies(silent, WHOLE)
-  fetch(server, path, patience=HASTY._replace(timeout=0.3))
+  fetch(server, path, patience=HASTY._replace(timeout=1.0))
   assert path.read_bytes() == DATA
   assert server.sent == SIZE
   server.replies(silent._replace(stops_after=0))
@@ -414,6 +416,25 @@ def test_many_at_once_wait_for_the_first(server: Server, path: Path) -> None:
   assert server.sent == SIZE
   assert told == sorted(told)
   assert names(path) == {'file.npz'}
+
+
+def test_a_lock_that_was_removed_meanwhile_is_none(
+  path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  path.parent.mkdir()
+  lock = path.with_name('file.npz.lock')
+  waited = []
+
+  def wait_for(*file: object) -> None:
+    waited.append(file)
+    if len(waited) == 1:
+      lock.unlink()  # as the process before does on leaving
+
+  monkeypatch.setattr(part_files, '_wait_for', wait_for)
+  with part_files.locked(path):
+    assert lock.exists()
+  assert len(waited) == 2
+  assert not lock.exists()
 
 
 def test_works_where_nothing_can_be_locked(

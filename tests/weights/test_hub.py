@@ -147,6 +147,7 @@ def test_timms_wrong_bytes_are_thrown_away(server: Server, tmp_path: Path) -> No
   server.replies(ON_THE_HUB._replace(data=DATA[::-1]))
   with pytest.raises(InputError, match=f'instead of {SHA256}: thrown away'):
     get(server, tmp_path)
+  assert not [path for path in tmp_path.rglob('model.safetensors') if path.is_symlink()]
   server.replies(ON_THE_HUB)
   assert get(server, tmp_path).read_bytes() == DATA
 
