@@ -16,7 +16,11 @@ from nfnets.weights.own import Header
 
 Source = Literal['deepmind', 'timm']
 Channels = Literal['sum', 'mean']
+Form = Literal['nfnets', 'timm']
 _Tree = dict[str, dict[str, Any]]
+
+
+_STEMS = (['stem_conv0'], ['initial_conv'])  # the first convolution of every network
 
 
 class Loaded(NamedTuple):
@@ -31,7 +35,7 @@ class Loaded(NamedTuple):
 
 def load_weights(
   weights: str | os.PathLike,
-  model: Model | None = None,
+  model: Model | str | None = None,
   *,
   source: Source | None = None,
   new_head: bool = False,
@@ -43,7 +47,8 @@ def load_weights(
   Args:
     weights: a file: DeepMind's, timm's (safetensors, or what torch saves) or ours; no code in it
       is run.  With `source`, the name of a network whose released weights are downloaded once.
-    model: what the weights are for; by default the network that the file, or `weights`, names.
+    model: what the weights are for.  The name of a network means the one with as many classes and
+      input channels as the file has; None the network that the file, or `weights`, names.
     source: 'deepmind' or 'timm'.
     new_head: take everything but the classifier, and make a new one if the model has any.
     channels: adapt the first kernels to the model's `in_channels`.  'sum': the kernels of all
@@ -65,7 +70,7 @@ def load_weights(
 
 def load(
   weights: str | os.PathLike,
-  model: Model | None = None,
+  model: Model | str | None = None,
   *,
   source: Source | None = None,
   new_head: bool = False,
@@ -76,14 +81,11 @@ def load(
   if channels not in (None, *get_args(Channels)):
     raise InputError(f'channels={channels!r} must be one of {", ".join(get_args(Channels))}')
   path = _fetch(weights, source)
-  if source is not None:
-    model = model or create_model(str(weights))
-  if model is None:
-    model = _model_of(path)
-  read = files.read(path, model.family.root)
+  if model is None and source is not None:
+    model = str(weights)
+  read = _read(path, model)
+  model = _model_for(path, read, model)
   header = read.header or Header(model.name, model.options, _provenance(path, source))
-  if read.header is not None:
-    _check_header(path, read.header, model)
   params, state = _fitted(path, read, model, new_head=new_head, channels=channels)
   del read  # so that the arrays can go one by one as they come to the device
   params, state = _on_device(params), _on_device(state)
@@ -100,7 +102,7 @@ def save_weights(
   state: Mapping[str, Mapping[str, Any]] | None = None,
   *,
   provenance: str = '',
-  form: Literal['nfnets', 'timm'] = 'nfnets',
+  form: Form = 'nfnets',
 ) -> None:
   """Writes the weights of a network for others to load.
 
@@ -119,7 +121,7 @@ def save_weights(
   save(path, Loaded(model, dict(params), dict(state or {}), header), form)
 
 
-def save(path: str | os.PathLike, loaded: Loaded, form: Literal['nfnets', 'timm']) -> None:
+def save(path: str | os.PathLike, loaded: Loaded, form: Form) -> None:
   """As `save_weights`, with all that is known about the weights."""
   shapes, state_shapes = loaded.model.shapes()
   params, state = jax.device_get((loaded.params, loaded.state))
@@ -152,13 +154,40 @@ def _fetch(weights: str | os.PathLike, source: Source | None) -> Path:
   return fetch[source](os.fspath(weights))
 
 
-def _model_of(path: Path) -> Model:
-  """The network that a file of ours names."""
-  if files.kind_of(path) != 'nfnets':
-    raise InputError(
-      f'{path} does not say which network it belongs to: give model=create_model(...)'
-    )
-  return _make(path, own.read_header(path))
+def _read(path: Path, model: Model | str | None) -> files.Weights:
+  if isinstance(model, str):
+    model = create_model(model)
+  if model is not None:
+    return files.read(path, model.family.root)
+  if files.kind_of(path) == 'nfnets':
+    return files.Weights(*own.read(path))
+  raise InputError(f"{path} does not say which network it belongs to: name it, as model='nfnet_f0'")
+
+
+def _model_for(path: Path, read: files.Weights, model: Model | str | None) -> Model:
+  """The network that the weights go into."""
+  if isinstance(model, Model):
+    if read.header is not None:
+      _check_header(path, read.header, model)
+    return model
+  if read.header is None:
+    return _sized(str(model), read.params)
+  named = _make(path, read.header)
+  if model not in (None, named.name):
+    raise InputError(f'{path} is for network {named.name}, not for {model}')
+  return named
+
+
+def _sized(name: str, params: _Tree) -> Model:
+  """The network called `name`, with as many classes and input channels as the parameters have."""
+  sizes = {}
+  for module, leaves in params.items():
+    kernel, layer = leaves.get('w', np.empty(())), module.split('/~/')[1:]
+    if layer == ['linear'] and kernel.ndim == 2:
+      sizes['num_classes'] = kernel.shape[1]
+    elif layer in _STEMS and kernel.ndim == 4:
+      sizes['in_channels'] = kernel.shape[2]
+  return create_model(name, **{'num_classes': 0, **sizes})
 
 
 def _make(path: Path, header: Header) -> Model:

@@ -1,69 +1,105 @@
 #!/usr/bin/env python3
-"""Evaluates the newest checkpoint of a run on held-out images, each counted once.
+"""Evaluates a network on held-out images, each counted once, on all devices there are.
 
 Examples:
-  scripts/evaluate.py --workdir=runs/quickstart
-  scripts/evaluate.py --workdir=runs/quickstart --raw --split=train --json=scores.json
+  scripts/evaluate.py --model=nfnet_f0 --weights=deepmind --data_dir=/data/tfds
+  scripts/evaluate.py --model=eca_nfnet_l0 --weights=timm --dataset=imagenet_a --data_dir=/data/tfds
+  scripts/evaluate.py --weights=mine.safetensors --dataset=pets --data_dir=data --json=scores.json
+  scripts/evaluate.py --workdir=runs/quickstart --raw --split=train --per_class=classes.csv
+
+Weights are a file (DeepMind's, timm's or ours), or `deepmind` or `timm` for what they released,
+which is downloaded once.  What timm released is evaluated with the crops of timm, all else with
+those of the papers.  The evaluation sets of ImageNet: imagenet2012, imagenet2012_real,
+imagenet_v2_matched_frequency, imagenet_v2_threshold_07, imagenet_v2_top_images, imagenet_a,
+imagenet_r.
 """
 
-import dataclasses
 import json
-import os
-from pathlib import Path
 
 from absl import flags
 
 from nfnets import command_line
 from nfnets.errors import InputError
-from nfnets.training.evaluate import evaluate_run
+from nfnets.inference.evaluate import Evaluation, evaluate, evaluate_run
+from nfnets.inference.network import open_network
+from nfnets.inference.per_class import per_class_csv
+from nfnets.output_files import check_writable, write_text
+from nfnets.progress import Progress
 from nfnets.training.workdir import as_folder
 
-WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a run.', required=True)
-RAW = flags.DEFINE_bool('raw', False, 'Take the last parameters, not their moving average.')
-DATA_DIR = flags.DEFINE_string('data_dir', None, "Where prepared data lies; the run's by default.")
-SPLIT = flags.DEFINE_string('split', None, "Which part of the data; the run's by default.")
-BATCH_SIZE = flags.DEFINE_integer(
-  'batch_size', None, "Images at a time; the run's by default.", lower_bound=1
+MODEL = flags.DEFINE_string('model', None, 'Name of the network, where the weights do not tell.')
+WEIGHTS = flags.DEFINE_string('weights', None, 'A file, or deepmind or timm.')
+WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a run, instead of weights.')
+RAW = flags.DEFINE_bool('raw', False, 'Of a run, take the last parameters, not their average.')
+DATASET = flags.DEFINE_string('dataset', 'imagenet2012', 'What to evaluate on; runs know theirs.')
+DATA_DIR = flags.DEFINE_string('data_dir', None, 'Where prepared data lies; runs know theirs.')
+SPLIT = flags.DEFINE_string('split', None, "Which part of the data; the dataset's own by default.")
+SIZE = flags.DEFINE_integer('size', None, 'Side of the images; by default the test size.')
+BATCH_SIZE = flags.DEFINE_integer('batch_size', None, 'Images at a time.', lower_bound=1)
+PRECISION = flags.DEFINE_enum(
+  'precision', 'float32', ['float32', 'bfloat16'], 'Of the activations; runs know theirs.'
 )
+THREADS = flags.DEFINE_integer('threads', 2, 'Decoding threads.', lower_bound=1)
 JSON = flags.DEFINE_string('json', None, 'Also write the result to this file.')
+PER_CLASS = flags.DEFINE_string('per_class', None, 'Also write a CSV with a row for every class.')
+_OF_RUNS = 'runs know theirs: leave it out with --workdir'
 
 
 def main(argv: list[str]) -> None:
   """Evaluates."""
   if argv[1:]:
     raise InputError(f'{argv[1]!r} is no flag; --help shows an example')
-  if JSON.value:
-    _check_writable(Path(JSON.value))  # before the work, not after it
-  result = evaluate_run(
+  if (WEIGHTS.value is None) == (WORKDIR.value is None):
+    raise InputError('give one of --weights=FILE|deepmind|timm and --workdir=RUN')
+  check_writable('--json', JSON.value)  # before the work, not after it
+  check_writable('--per_class', PER_CLASS.value)
+  with Progress('evaluated', 'images') as progress:
+    result = _of_a_run(progress) if WORKDIR.value is not None else _of_weights(progress)
+  if JSON.value is not None:
+    write_text('--json', JSON.value, json.dumps(result.to_json(), indent=2) + '\n')
+  if PER_CLASS.value is not None:
+    write_text('--per_class', PER_CLASS.value, per_class_csv(result.tally, result.class_names))
+  print(_told(result))
+
+
+def _of_a_run(progress: Progress) -> Evaluation:
+  for flag in (MODEL, DATASET, SIZE, PRECISION):
+    if flag.present:
+      raise InputError(f'--{flag.name}={flag.value}: {_OF_RUNS}')
+  return evaluate_run(
     as_folder('--workdir', WORKDIR.value),
     averaged=not RAW.value,
     data_dir=DATA_DIR.value,
     split=SPLIT.value,
     batch_size=BATCH_SIZE.value,
+    progress=progress,
   )
-  if JSON.value:
-    _write(Path(JSON.value), dataclasses.asdict(result))
+
+
+def _of_weights(progress: Progress) -> Evaluation:
+  if DATA_DIR.value is None:
+    raise InputError('--data_dir=... is missing: where prepared datasets lie')
+  return evaluate(
+    open_network(weights=WEIGHTS.value, model=MODEL.value, size=SIZE.value),
+    dataset=DATASET.value,
+    data_dir=DATA_DIR.value,
+    split=SPLIT.value,
+    batch_size=BATCH_SIZE.value or 64,
+    precision=PRECISION.value,
+    threads=THREADS.value,
+    progress=progress,
+  )
+
+
+def _told(result: Evaluation) -> str:
   scores = result.scores
-  print(
-    f'{result.model} of {result.workdir}, step {result.step}, {result.parameters} parameters, on '
-    f'{scores.examples} images of {result.dataset} {result.split}: accuracy {scores.accuracy:.2%}, '
-    f'top-5 {scores.top5:.2%}, loss {scores.loss:.4f}, unreadable {scores.unreadable}'
-    + (f'; written to {JSON.value}' if JSON.value else '')
+  files = [value for value in (JSON.value, PER_CLASS.value) if value is not None]
+  return (
+    f'{result.model} ({result.weights}) on {scores.examples} images of {result.dataset} '
+    f'{result.split}: accuracy {scores.accuracy:.2%}, top-5 {scores.top5:.2%}, '
+    f'loss {scores.loss:.4f}, calibration error {scores.calibration_error:.4f}, '
+    f'unreadable {scores.unreadable}' + (f'; written to {", ".join(files)}' if files else '')
   )
-
-
-def _check_writable(path: Path) -> None:
-  if path.is_dir():
-    raise InputError(f'--json={path} is a folder; name a file')
-  if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-    raise InputError(f'--json={path}: {path.parent} is not a folder that can be written to')
-
-
-def _write(path: Path, result: dict[str, object]) -> None:
-  try:
-    path.write_text(json.dumps(result, indent=2) + '\n', encoding='utf-8')
-  except OSError as error:
-    raise InputError(f'--json={path} cannot be written: {error.strerror}') from error
 
 
 if __name__ == '__main__':

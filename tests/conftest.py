@@ -26,3 +26,5 @@ def set_up_jax() -> None:
 
 
 set_up_jax()  # not in a hook: pytest imports the conftest.py of inner folders before it calls any
+
+pytest_plugins = ('runs',)

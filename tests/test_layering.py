@@ -10,7 +10,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-COMMON = {'nfnets.errors', 'nfnets.names', 'nfnets.arguments'}
+COMMON = {
+  'nfnets.errors',
+  'nfnets.names',
+  'nfnets.arguments',
+  'nfnets.progress',
+  'nfnets.output_files',
+}
 BESIDE_EACH_OTHER = {
   'nfnets.models',
   'nfnets.optim',
@@ -24,11 +30,13 @@ PARTS = {
   'nfnets.errors': set(),
   'nfnets.names': {'nfnets.errors'},
   'nfnets.arguments': {'nfnets.errors'},
+  'nfnets.progress': set(),
+  'nfnets.output_files': {'nfnets.errors'},
   **dict.fromkeys(BESIDE_EACH_OTHER, COMMON),
   'nfnets.loading': COMMON | {'nfnets.models', 'nfnets.weights'},
   'nfnets.batchnorm': COMMON | {'nfnets.models'},
   'nfnets.training': COMMON | BESIDE_EACH_OTHER | {'nfnets.batchnorm', 'nfnets.loading'},
-  'nfnets.inference': COMMON | BESIDE_EACH_OTHER | {'nfnets.training'},
+  'nfnets.inference': COMMON | BESIDE_EACH_OTHER | {'nfnets.loading', 'nfnets.training'},
   'nfnets.plots': COMMON | {'nfnets.models'},
   'nfnets.benchmarks': COMMON | {'nfnets.models', 'nfnets.training'},
   'nfnets.command_line': COMMON,
@@ -38,6 +46,7 @@ PARTS = {
   | BESIDE_EACH_OTHER
   | {
     'nfnets',
+    'nfnets.loading',
     'nfnets.plots',
     'nfnets.batchnorm',
     'nfnets.training',

@@ -69,8 +69,24 @@ def test_deepminds_and_timms_need_a_network(tmp_path: Path, params: Any) -> None
   timm.write(tmp_path / 'x.safetensors', params)
   for path in tmp_path.iterdir():
     assert_equal(nfnets.load_weights(path, TEST)[0], params)
-    with pytest.raises(nfnets.InputError, match=r'does not say which network.* model=create_model'):
+    with pytest.raises(nfnets.InputError, match=r"does not say which network.* model='nfnet_f0'"):
       nfnets.load_weights(path)
+
+
+@pytest.mark.parametrize(('num_classes', 'in_channels'), [(10, 3), (0, 1)])
+def test_a_name_means_the_network_of_the_files_sizes(
+  tmp_path: Path, num_classes: int, in_channels: int
+) -> None:
+  model = nfnets.create_model('test_nfnet', num_classes, in_channels=in_channels)
+  params, _ = model.init(KEY)
+  timm.write(tmp_path / 'x', jax.device_get(params))
+  loaded = loading.load(tmp_path / 'x', 'test_nfnet')
+  assert loaded.model == model
+  assert_equal(loaded.params, params)
+  nfnets.save_weights(tmp_path / 'y', model, params)
+  assert loading.load(tmp_path / 'y', 'test_nfnet').model == model
+  with pytest.raises(nfnets.InputError, match='y is for network test_nfnet, not for nfnet_l0'):
+    loading.load(tmp_path / 'y', 'nfnet_l0')
 
 
 def test_what_timm_loads(tmp_path: Path, params: Any) -> None:

@@ -227,7 +227,9 @@ def _wrong(probabilities: np.ndarray) -> str:
   return '' if np.isfinite(probabilities).all() else 'the network gives numbers that are not finite'
 
 
-def _top(probabilities: np.ndarray, count: int, labels: tuple[str, ...] | None) -> tuple[Class, ...]:
+def _top(
+  probabilities: np.ndarray, count: int, labels: tuple[str, ...] | None
+) -> tuple[Class, ...]:
   order = np.argsort(-probabilities, kind='stable')[:count]
   return tuple(
     Class(int(index), labels[index] if labels else None, float(probabilities[index]))

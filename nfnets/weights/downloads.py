@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nfnets.errors import InputError
+from nfnets.progress import Progress
 from nfnets.weights.part_files import PartFile, locked, md5_of
-from nfnets.weights.progress import Progress
 from nfnets.weights.transfers import Patience, Report, Transfer, Unreachable
 
 _LOG = logging.getLogger(__name__)

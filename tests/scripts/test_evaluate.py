@@ -1,3 +1,4 @@
+import csv
 import json
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from data.folders import png, write_folder
 from scripts.processes import assert_told, run_script
 
 from configs.quickstart import get_config
+from nfnets.inference.evaluate import evaluate_run
+from nfnets.inference.network import open_network
 from nfnets.training.checkpointing import Checkpoints
 from nfnets.training.derived import derive
 from nfnets.training.optimizer import make_optimizer
@@ -39,18 +42,52 @@ def test_a_checkpoint_is_scored(run: Path, tmp_path: Path):
   assert done.returncode == 0, done.stderr
   result = json.loads((tmp_path / 'scores.json').read_text())
   scores = result.pop('scores')
+  weights = 'raw parameters after step 3 of a run on digits'
+  assert result.pop('preprocessing')['size'] == 16
   assert result == {
-    'workdir': str(run), 'model': 'nfnet_tiny', 'step': 3, 'parameters': 'raw',
-    'dataset': 'digits', 'split': 'test',
+    'model': 'nfnet_tiny', 'weights': weights, 'dataset': 'digits', 'split': 'test',
+    'precision': 'float32',
   }  # fmt: skip
   assert (scores['examples'], scores['unreadable']) == (7, 1)
   assert scores['loss'] == pytest.approx(np.log(10), abs=0.5)
   assert done.stdout.splitlines()[-1] == (
-    f'nfnet_tiny of {run}, step 3, raw parameters, on 7 images of digits test: '
+    f'nfnet_tiny ({weights}) on 7 images of digits test: '
     f'accuracy {scores["accuracy"]:.2%}, top-5 {scores["top5"]:.2%}, loss {scores["loss"]:.4f}, '
+    f'calibration error {scores["calibration_error"]:.4f}, '
     f'unreadable 1; written to {tmp_path / "scores.json"}'
   )
   assert {file: file.stat().st_mtime_ns for file in run.rglob('*')} == before
+
+
+def test_weights_are_scored_class_by_class(run: Path, tmp_path: Path):
+  """Weights as `convert.py` makes them of the run do as well as the run."""
+  weights, table = tmp_path / 'tiny.safetensors', tmp_path / 'classes.csv'
+  open_network(workdir=run, averaged=False).save(weights)
+  done = run_script(
+    'evaluate', f'--weights={weights}', '--dataset=digits', f'--data_dir={run.parent / "data"}',
+    f'--per_class={table}', '--batch_size=3',
+  )  # fmt: skip
+  assert done.returncode == 0, done.stderr
+  assert 'evaluated: 100 %, 8 of 8 images' in done.stderr
+  of_the_run = evaluate_run(run, averaged=False)
+  assert f'accuracy {of_the_run.scores.accuracy:.2%}' in done.stdout
+  rows = list(csv.DictReader(table.read_text().splitlines()))
+  assert [row['class'] for row in rows] == ['0', '1', '2', '3', '4', '6', '7']  # 5 is torn
+  assert [row['name'] for row in rows] == [row['class'] for row in rows]
+  losses = [float(row['loss']) for row in rows]
+  assert np.mean(losses) == pytest.approx(of_the_run.scores.loss, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'parts'),
+  [
+    (['--weights=x', '--workdir=y'], ['give one of --weights', '--workdir']),
+    (['--workdir=y', '--size=9'], ['--size=9: runs know theirs']),
+    (['--weights=no/such', '--data_dir=.'], ["weights='no/such' is no file", 'deepmind']),
+  ],
+)
+def test_what_cannot_be_meant_is_told(arguments: list[str], parts: list[str]):
+  assert_told(run_script('evaluate', *arguments), 2, *parts)
 
 
 def test_a_folder_without_a_run(tmp_path: Path):

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 from data.folders import png, write_folder
-from training.conftest import Finished
+from runs import Finished
 
 from nfnets.errors import InputError, RunError
 from nfnets.training.checkpointing import Checkpoints

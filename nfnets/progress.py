@@ -1,24 +1,33 @@
-"""How far a download has come, on one line."""
+"""How far long work has come, on one line."""
 
 import sys
 import time
 from collections.abc import Callable
-from typing import TextIO
+from typing import Literal, NamedTuple, TextIO
 
-_MB = 1e6
+Unit = Literal['MB', 'images']
+
+
+class _Scale(NamedTuple):
+  size: float
+  decimals: int
+
+
+_SCALES: dict[Unit, _Scale] = {'MB': _Scale(1e6, 1), 'images': _Scale(1, 0)}
 _PAUSE = 0.1  # seconds between two pictures of the line on a terminal
 _STEP = 10  # percent between two lines elsewhere
 _SILENCE = 30.0  # seconds between two lines where the percentage is not known
 
 
 class Progress:
-  """Call it with the bytes so far and the bytes in all, or None where these are not known.
+  """Call it with the bytes or images so far, and those in all or None where that is not known.
 
   On a terminal one line is drawn again and again; elsewhere, as in a log, there is a line for every
-  tenth of the file.
+  tenth of the work.
 
   Args:
     label: what the line begins with.
+    unit: 'MB' to be called with bytes, 'images' to be called with images.
     stream: where it goes; stderr by default.
     clock: seconds, as `time.monotonic` counts them.
   """
@@ -26,11 +35,13 @@ class Progress:
   def __init__(
     self,
     label: str,
+    unit: Unit = 'MB',
     *,
     stream: TextIO | None = None,
     clock: Callable[[], float] = time.monotonic,
   ):
     self._label = label
+    self._unit, self._scale = unit, _SCALES[unit]
     self._stream = sys.stderr if stream is None else stream
     self._clock = clock
     self._is_terminal = self._stream.isatty()
@@ -60,6 +71,12 @@ class Progress:
       self._stream.flush()
     self._is_open = False
 
+  def __enter__(self) -> 'Progress':
+    return self
+
+  def __exit__(self, *unused: object) -> None:
+    self.close()
+
   def _is_due(self, done: int, total: int | None, now: float) -> bool:
     if self._is_terminal:
       return now - self._shown >= _PAUSE or done == total or not self._is_open
@@ -71,13 +88,19 @@ class Progress:
 
   def _line(self, done: int, total: int | None, seconds: float) -> str:
     rate = (done - (self._first or 0)) / seconds if seconds > 0 else 0.0
-    speed = f'{rate / _MB:.1f} MB/s'
+    speed = f'{self._amount(rate)} {self._unit}/s'
     if not total:
-      return f'{self._label}: {done / _MB:.1f} MB, {speed}'
-    line = f'{self._label}: {100 * done // total:3d} %, {done / _MB:.1f} of {total / _MB:.1f} MB'
+      return f'{self._label}: {self._amount(done)} {self._unit}, {speed}'
+    line = (
+      f'{self._label}: {100 * done // total:3d} %, {self._amount(done)} of {self._amount(total)} '
+      f'{self._unit}'
+    )
     if done == total:
       return f'{line}, {speed}'
     return f'{line}, {speed}, {_time((total - done) / rate)} left' if rate else line
+
+  def _amount(self, number: float) -> str:
+    return f'{number / self._scale.size:,.{self._scale.decimals}f}'
 
 
 def _time(seconds: float) -> str:

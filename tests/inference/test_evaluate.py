@@ -2,12 +2,12 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from training.conftest import Finished
+from runs import Finished
 
 from nfnets.errors import InputError
+from nfnets.inference.evaluate import evaluate_run
 from nfnets.training.checkpointing import Checkpoints
 from nfnets.training.config import Config
-from nfnets.training.evaluate import Evaluation, evaluate_run
 from nfnets.training.report import read_metrics
 from nfnets.training.scores import Scores
 from nfnets.training.workdir import checkpoint_folder, claim
@@ -27,15 +27,19 @@ def test_a_run_is_scored_as_it_was_while_it_ran(
   last = read_metrics(finished.workdir / 'metrics.jsonl')[-1]
   assert last['kind'] == 'eval'
   names = [field.name for field in dataclasses.fields(Scores)]
-  assert evaluate_run(finished.workdir, averaged=averaged) == Evaluation(
-    workdir=str(finished.workdir),
-    model='nfnet_micro',
-    step=24,
-    parameters=parameters,
-    dataset='digits',
-    split='test[:50]',
-    scores=Scores(**{name: last[prefix + name] for name in names}),
-  )
+  result = evaluate_run(finished.workdir, averaged=averaged)
+  assert result.scores == Scores(**{name: last[prefix + name] for name in names})
+  assert result.to_json() == {
+    'model': 'nfnet_micro',
+    'weights': f'{parameters} parameters after step 24 of a run on digits',
+    'dataset': 'digits',
+    'split': 'test[:50]',
+    'preprocessing': result.preprocessing,
+    'precision': 'float32',
+    'scores': dataclasses.asdict(result.scores),
+  }
+  assert result.preprocessing['geometry'] == 'reference'
+  assert (result.preprocessing['size'], result.preprocessing['margin']) == (16, 0)
   assert files(finished.workdir) == before
 
 

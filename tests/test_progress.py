@@ -2,7 +2,7 @@
 
 import io
 
-from nfnets.weights.progress import Progress
+from nfnets.progress import Progress
 
 MB = 1_000_000
 
@@ -68,3 +68,15 @@ def test_hours() -> None:
 
 def test_nothing_came() -> None:
   assert shown(Terminal(), total=100) == ''
+
+
+def test_images_are_counted_whole():
+  stream, now = io.StringIO(), iter([0.0, 0.0, 2.0, 4.0])
+  with Progress('evaluated', 'images', stream=stream, clock=lambda: next(now)) as progress:
+    progress(0, 50_000)
+    progress(12_800, 50_000)
+    progress(50_000, 50_000)
+  assert stream.getvalue().splitlines()[-2:] == [
+    'evaluated:  25 %, 12,800 of 50,000 images, 6,400 images/s, 0:06 left',
+    'evaluated: 100 %, 50,000 of 50,000 images, 12,500 images/s',
+  ]
