@@ -201,3 +201,12 @@ def test_there_are_recipes():
 def test_every_recipe_resolves(name: str):
   config = importlib.import_module(f'configs.{name}').get_config()
   assert derive(config, 50_000).total_steps > 0
+
+
+@pytest.mark.parametrize(
+  ('name', 'source'), [('nfnet_f0', 'deepmind'), ('nfnet_f6', 'deepmind'), ('eca_nfnet_l0', 'timm')]
+)
+def test_fine_tuning_begins_with_what_was_released_of_the_network(name: str, source: str):
+  config = importlib.import_module('configs.finetune').get_config(name)
+  assert derive(config, 2560).model.name == name
+  assert (config.finetune.source, config.finetune.weights) == (source, None)
