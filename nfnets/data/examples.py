@@ -62,7 +62,7 @@ class EvalExample(grain.transforms.Map):
   """Number of a record -> the record, or zeros behind the end and for one that does not count."""
 
   records: RecordSource
-  geometry: images.EvalGeometry
+  geometry: images.EvalGeometry | images.CropGeometry
 
   def map(self, element: int) -> Example:
     """Called by Grain."""

@@ -1,25 +1,28 @@
-"""From an encoded image to the pixels a network is given."""
+"""From an image to the pixels a network is given."""
 
 import dataclasses
 import functools
-import io
 import math
 
 import cv2
 import numpy as np
-import simplejpeg
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from nfnets.data.decoding import UnreadableImage, decode
 from nfnets.errors import InputError
+
+__all__ = [
+  'CropGeometry',
+  'EvalGeometry',
+  'TrainGeometry',
+  'UnreadableImage',
+  'decode',
+  'eval_image',
+  'train_image',
+]
 
 # Parallelism comes from the loader's threads; OpenCV's own would compete with them.
 cv2.setNumThreads(1)
-# What cannot be decoded is told by `UnreadableImage`, not by lines of OpenCV on standard error.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-
-
-class UnreadableImage(InputError):
-  """Bytes that no decoder takes for a whole image."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,59 +55,34 @@ class TrainGeometry:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvalGeometry:
-  """The whole image squashed to a square of `size + margin`, then its centre of `size`."""
+  """The whole image squashed to a square of `size + margin`, then its centre of `size`.
+
+  As the reference evaluates, to the pixel: bicubic without antialiasing, not clamped to 0..255.
+  """
 
   size: int
   margin: int = 32
 
 
-def decode(data: bytes) -> np.ndarray:
-  """An encoded image as uint8 [H, W, 3], RGB.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CropGeometry:
+  """The image made smaller, then its centre of `size`; what is cut off is given as a share.
 
-  JPEG is decoded as TensorFlow does by default (the fast integer transform).  What a file is, is
-  judged by its bytes: ImageNet holds a PNG called .JPEG, and CMYK JPEGs.  Grey, palette, CMYK and
-  16-bit images become RGB; alpha and EXIF orientation are ignored, as the reference ignores them.
+  As timm evaluates, to the pixel: Pillow's bicubic with antialiasing, in whole grey levels.
 
-  Raises:
-    UnreadableImage: the bytes are no image, or only a part of one.
+  Attributes:
+    size: of the result, in pixels.
+    fraction: the shorter side is resized to floor(size / fraction).
+    squash: the longer side as well; otherwise the aspect ratio is kept.
   """
-  try:
-    if data[:3] == b'\xff\xd8\xff':
-      return _decode_jpeg(data)
-    if data[:8] == b'\x89PNG\r\n\x1a\n':
-      return _decode_png(data)
-    return _decode_other(data)
-  except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, zlib.error, ...
-    unknown = isinstance(error, UnidentifiedImageError)
-    line = 'of no known format' if unknown else ' '.join(str(error).split()) or repr(error)
-    raise UnreadableImage(
-      f'no whole image in these {len(data)} bytes (they begin {data[:4].hex()}): {line}'
-    ) from error
 
+  size: int
+  fraction: float
+  squash: bool = False
 
-def _decode_jpeg(data: bytes) -> np.ndarray:
-  if simplejpeg.decode_jpeg_header(data)[2] in ('CMYK', 'YCCK'):
-    return _decode_other(data)  # Pillow knows that Adobe's are inverted
-  try:
-    return simplejpeg.decode_jpeg(data, fastdct=True)
-  except ValueError as error:
-    if 'premature end' not in str(error).lower():  # harmless: all pixels are there
-      return simplejpeg.decode_jpeg(data, fastdct=True, strict=False)
-  return simplejpeg.decode_jpeg(data + b'\xff\xd9', fastdct=True)  # if only the end mark is missing
-
-
-def _decode_png(data: bytes) -> np.ndarray:
-  flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-  image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-  return _decode_other(data) if image is None else image  # Pillow says what is wrong with it
-
-
-def _decode_other(data: bytes) -> np.ndarray:
-  with Image.open(io.BytesIO(data)) as image:
-    if image.mode.startswith('I'):  # 16 bits, of which Pillow would clip all but the lowest 8
-      high = (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)
-      return np.repeat(high[:, :, None], 3, axis=2)
-    return np.array(image.convert('RGB'))
+  def __post_init__(self):
+    if not 0 < self.fraction <= 1:
+      raise InputError(f'fraction={self.fraction} is not above 0 and at most 1')
 
 
 def train_image(image: np.ndarray, geometry: TrainGeometry, rng: np.random.Generator) -> np.ndarray:
@@ -164,12 +142,10 @@ def _centre_crop(height: int, width: int, size: int) -> tuple[int, int, int, int
   return (height - side + 1) // 2, (width - side + 1) // 2, side, side
 
 
-def eval_image(image: np.ndarray, geometry: EvalGeometry) -> np.ndarray:
-  """The centre of uint8 [H, W, 3], squashed to a square, as float32 [S, S, 3].
-
-  This is the reference's evaluation to the pixel: TensorFlow's bicubic, which may overshoot 0..255
-  and is not clamped.
-  """
+def eval_image(image: np.ndarray, geometry: EvalGeometry | CropGeometry) -> np.ndarray:
+  """The centre of uint8 [H, W, 3] as float32 [S, S, 3], on the scale 0..255."""
+  if isinstance(geometry, CropGeometry):
+    return _crop(image, geometry).astype(np.float32)
   whole = geometry.size + geometry.margin
   start = (geometry.margin + 1) // 2
   if image.shape[:2] == (whole, whole):
@@ -177,6 +153,22 @@ def eval_image(image: np.ndarray, geometry: EvalGeometry) -> np.ndarray:
   rows = _bicubic_taps(image.shape[0], whole, start, geometry.size)
   columns = _bicubic_taps(image.shape[1], whole, start, geometry.size)
   return _weigh(_weigh(image, *rows, axis=0), *columns, axis=1)
+
+
+def _crop(image: np.ndarray, geometry: CropGeometry) -> np.ndarray:
+  """Sizes and places are rounded as torchvision's Resize and CenterCrop round them."""
+  size, short = geometry.size, math.floor(geometry.size / geometry.fraction)
+  height, width = image.shape[:2]
+  least = min(height, width)
+  if geometry.squash:
+    height = width = short
+  else:
+    height, width = (int(short * side / least) for side in (height, width))
+  if (height, width) != image.shape[:2]:
+    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
+    image = np.asarray(resized)
+  top, left = round((height - size) / 2), round((width - size) / 2)
+  return image[top : top + size, left : left + size]
 
 
 def _weigh(image: np.ndarray, places: np.ndarray, weights: np.ndarray, *, axis: int) -> np.ndarray:

@@ -55,7 +55,7 @@ def read_photo(data: bytes) -> np.ndarray:
         raise UnreadableImage(
           f'{image.width} x {image.height} pixels are more than the {MAX_PIXELS:,} that are read'
         )
-      by_reference = data[:3] == b'\xff\xd8\xff' and image.mode in ('RGB', 'L')
+      by_reference = data[:3] == b'\xff\xd8\xff' and image.mode in ('RGB', 'L', 'CMYK')
       pixels = None if by_reference else _pixels(image)
       orientation = _orientation(image)
   except UnreadableImage:

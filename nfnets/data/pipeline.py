@@ -110,7 +110,7 @@ def train_batches(
 
 def eval_batches(
   records: RecordSource,
-  geometry: images.EvalGeometry,
+  geometry: images.EvalGeometry | images.CropGeometry,
   *,
   batch_size: int,
   shard: tuple[int, int] = (0, 1),

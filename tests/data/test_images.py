@@ -22,6 +22,9 @@ def encode(image: Image.Image, kind: str, **options: object) -> bytes:
   return file.getvalue()
 
 
+SCALES = [lambda value, part=part: part * value // 4 for part in (4, 3, 2, 1)]
+
+
 def with_alpha(image: Image.Image) -> Image.Image:
   image = image.copy()
   image.putalpha(Image.linear_gradient('L').resize(image.size))
@@ -84,6 +87,18 @@ def test_a_cmyk_jpeg_is_taken_as_adobe_writes_it():
   assert images.decode(data).min() == 255
 
 
+def test_a_cmyk_jpeg_of_other_programs_holds_the_ink_itself():
+  inks = Image.merge('CMYK', [photograph().getchannel(0).point(scale) for scale in SCALES])
+  data = encode(inks, 'JPEG', quality=100, subsampling=0)
+  plain = data.replace(b'\xff\xee\x00\x0eAdobe', b'\xff\xee\x00\x0eOther')
+  assert plain != data
+  # The same numbers, once as what an ink leaves white and once as the ink.
+  stored = 255 - np.asarray(inks).astype(int)
+  for one, white in ((data, stored), (plain, 255 - stored)):
+    difference = images.decode(one) - white[:, :, :3] * white[:, :, 3:] // 255
+    assert np.abs(difference).mean() < 1
+
+
 def test_orientation_is_ignored():
   upright = photograph()
   turned = Image.Exif()
@@ -135,6 +150,34 @@ def test_an_image_of_the_right_size_is_only_cut_to_its_centre():
   squashed = images.eval_image(np.asarray(photograph()), geometry)
   assert squashed.shape == (32, 32, 3)
   assert squashed.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+  ('height', 'width', 'squash', 'resized'),
+  [
+    (75, 100, False, (35, 46)),  # 35 * 100 / 75 = 46.67: cut off, not rounded
+    (100, 75, False, (46, 35)),
+    (75, 100, True, (35, 35)),
+    (20, 20, False, (35, 35)),
+    (35, 36, False, (35, 36)),
+  ],
+)
+def test_a_crop_is_the_centre_of_the_antialiased_image(
+  height: int, width: int, squash: bool, resized: tuple[int, int]
+):
+  image = photograph(height, width)
+  geometry = images.CropGeometry(size=32, fraction=0.9, squash=squash)  # 32 / 0.9 = 35.6
+  found = images.eval_image(np.asarray(image), geometry)
+  assert found.dtype == np.float32
+  whole = np.asarray(image.resize(resized[::-1], Image.Resampling.BICUBIC))
+  top, left = (round((side - 32) / 2) for side in resized)
+  np.testing.assert_array_equal(found, whole[top : top + 32, left : left + 32])
+
+
+@pytest.mark.parametrize('fraction', [0.0, 1.01, float('nan')])
+def test_a_crop_of_more_than_the_image_is_refused(fraction: float):
+  with pytest.raises(InputError, match='fraction='):
+    images.CropGeometry(size=32, fraction=fraction)
 
 
 def keys(distance: float) -> float:
