@@ -111,7 +111,8 @@ class FineTuneConfig:
   """What becomes of the first kernels where `model.in_channels` is not that of the weights."""
   freeze_to: str | None = None
   """The part of the network that stays as it is, from the images to this feature: 'stem',
-  'block_0', ..., 'stage_0', ..., or 'neck', after which only the head learns."""
+  'block_0', ..., 'stage_0', ..., or 'neck', after which only the head learns.  Batch normalization
+  there uses its averages, as in evaluation."""
   layer_decay: float | None = None
   """Learning rate of a block as a multiple of the next one's; that of the head is the optimizer's.
   None for one rate for all."""
