@@ -271,8 +271,8 @@ def _adapt_stem(params: _Tree, shapes: _Tree, channels: Channels) -> _Tree:
 
 
 def _on_device(tree: _Tree) -> _Tree:
-  """Empties `tree`: at no time are all arrays there twice."""
+  """Empties `tree`, one array after the other: at no time are all of them there twice."""
   return {
-    module: {name: jax.device_put(leaves.pop(name)) for name in list(leaves)}
+    module: {name: jax.device_put(leaves.pop(name)).block_until_ready() for name in list(leaves)}
     for module, leaves in tree.items()
   }

@@ -4,16 +4,14 @@ Run as a module it measures once: `python -m nfnets.benchmarks.init nfnet_f0`.
 """
 
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 
 import jax
 
-from nfnets.errors import RunError
+from nfnets.benchmarks.processes import in_fresh_process, in_turns
 from nfnets.models.zoo import create_model
 
 
@@ -23,19 +21,14 @@ def measure(
   """Seconds of `model.init` for each network, each time in a process of its own.
 
   Args:
-    names: of networks; they take turns, so that what else the machine does meets all alike.
+    names: of networks; they take turns.
     repeats: how often each is measured.
     progress: is told each measurement as it comes.
 
   Raises:
     RunError: a process failed.
   """
-  seconds: dict[str, list[float]] = {name: [] for name in names}
-  for _ in range(repeats):
-    for name in names:
-      seconds[name].append(_in_fresh_process(name))
-      progress(f'{name}: {seconds[name][-1]:.2f} s')
-  return seconds
+  return in_turns(lambda name: in_fresh_process(__name__, name), names, repeats, progress)
 
 
 def markdown(seconds: dict[str, list[float]]) -> str:
@@ -47,20 +40,6 @@ def markdown(seconds: dict[str, list[float]]) -> str:
       f'| {len(values)} |'
     )
   return '\n'.join(rows)
-
-
-def _in_fresh_process(name: str) -> float:
-  # Without a compilation cache: a user's first run has none.
-  environment = {k: v for k, v in os.environ.items() if not k.startswith('JAX_COMPILATION_CACHE')}
-  done = subprocess.run(
-    [sys.executable, '-m', 'nfnets.benchmarks.init', name],
-    env=environment,
-    capture_output=True,
-    text=True,
-  )
-  if done.returncode:
-    raise RunError(f'measuring {name} failed: {done.stderr.strip().splitlines()[-1:]}')
-  return json.loads(done.stdout)
 
 
 def _once(name: str) -> float:

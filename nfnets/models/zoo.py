@@ -62,7 +62,9 @@ class Model:
 
   def shapes(self) -> tuple[Params, State]:
     """Shapes and dtypes of what `init` makes, as `jax.ShapeDtypeStruct`s."""
-    return shapes(self._training(), self._image())
+    # Equal blocks have equal shapes: in a loop, one of them is traced for all.
+    looped = dataclasses.replace(self, execution=Execution(scan_from=2))
+    return shapes(looped._training(), self._image())
 
   def apply(
     self,

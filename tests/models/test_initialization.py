@@ -258,6 +258,7 @@ def test_no_random_word_makes_an_infinite_number():
   assert np.all(np.isfinite(jax.lax.erf_inv(uniform)))
 
 
+@pytest.mark.slow
 def test_a_hundred_million_numbers_are_finite():
   """More than 2**24: what happens once in so many shows."""
 

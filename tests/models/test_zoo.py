@@ -29,7 +29,7 @@ SCHEMES = ('', 'skipinit_', 'sqrt2_', 'fixup_', 'nf_')
 
 # Tracing takes a second for every 30 blocks: the other networks are traced by `make test-all`.
 FAST = {
-  *('nfnet_f0', 'nfnet_f1', 'nfnet_f3', 'nfnet_f6', 'nfnet_f4_plus', 'nfnet_tiny'),
+  *('nfnet_f0', 'nfnet_f1', 'nfnet_tiny'),
   *('nfnet_l0', 'eca_nfnet_l0', 'test_nfnet'),
   *('nf_resnet50', 'timm_nf_resnet50', 'nf_seresnet50', 'nf_ecaresnet50'),
   *('nf_regnet_b0', 'timm_nf_regnet_b1'),
@@ -65,11 +65,19 @@ def shapes(tree):
 
 
 def init_shapes(model):
-  return tuple(map(shapes, jax.eval_shape(model.init, KEY)))
+  return tuple(map(shapes, model.shapes()))
 
 
 def dtypes(tree):
   return {leaf.dtype for leaf in jax.tree.leaves(tree)}
+
+
+@pytest.mark.parametrize(
+  'name', each(['nfnet_tiny', 'nf_resnet50', 'nf_regnet_b0', 'resnet50_v1', 'fixup_resnet50'])
+)
+def test_shapes_are_those_of_what_init_makes(name):
+  model = nfnets.create_model(name)
+  assert init_shapes(model) == tuple(map(shapes, jax.eval_shape(model.init, KEY)))
 
 
 def test_every_network_has_a_golden_tree():

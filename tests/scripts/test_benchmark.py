@@ -3,16 +3,19 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from nfnets.benchmarks import init
+from nfnets.benchmarks import init, load
 from nfnets.errors import RunError
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_init_in_a_fresh_process(tmp_path) -> None:
   out = tmp_path / 'init.json'
   done = subprocess.run(
@@ -38,13 +41,32 @@ def test_init_in_a_fresh_process(tmp_path) -> None:
 def test_networks_take_turns(monkeypatch) -> None:
   told: list[str] = []
   values = iter([1.0, 10.0, 3.0, 30.0, 2.0, 20.0])
-  monkeypatch.setattr(init, '_in_fresh_process', lambda name: next(values))
+  monkeypatch.setattr(init, 'in_fresh_process', lambda *arguments: next(values))
   seconds = init.measure(['a', 'b'], 3, progress=told.append)
   assert seconds == {'a': [1.0, 3.0, 2.0], 'b': [10.0, 30.0, 20.0]}
-  assert told[:2] == ['a: 1.00 s', 'b: 10.00 s']
+  assert told[:2] == ['a: 1.0', 'b: 10.0']
   assert init.markdown(seconds).splitlines()[2] == '| a | 2.00 s | 1.00 s | 3.00 s | 3 |'
 
 
 def test_a_failing_process_is_told() -> None:
   with pytest.raises(RunError, match=r'measuring nfnet_f99 failed.*nfnet_f99'):
     init.measure(['nfnet_f99'], 1, progress=lambda line: None)
+
+
+@pytest.mark.slow
+def test_load_in_fresh_processes() -> None:
+  measured = load.measure(['nfnet_tiny'], 1, progress=lambda line: None)
+  assert list(measured) == ['nfnet_tiny, ours', 'nfnet_tiny, timm', 'nfnet_tiny, DeepMind']
+  assert all(value.seconds < 60 for values in measured.values() for value in values)
+  assert load.markdown(measured).splitlines()[2].startswith('| nfnet_tiny, ours | ')
+
+
+def test_load_measures_time_and_memory(tmp_path: Path) -> None:
+  files = dict(load._write(tmp_path, 'nfnet_tiny'))
+  seconds, memory = load._once(files['nfnet_tiny, ours'], 'nfnet_tiny')
+  assert 0 < seconds < 60
+  assert 0 <= memory < 100
+  with load._peak_memory() as peak:
+    held = np.ones(50_000_000, np.uint8)
+    time.sleep(0.1)
+  assert peak['most'] > 0.9 * held.nbytes
