@@ -137,13 +137,16 @@ class _Run:
     return Outcome(self.step, total, scores)
 
   def _greeting(self, examples: int) -> str:
-    derived, devices = self._derived, jax.devices()
+    derived, devices, finetune = self._derived, jax.devices(), self._config.finetune
     start = f'goes on at step {self.step}' if self.step else 'starts'
+    weights = ' '.join(filter(None, (finetune.source, finetune.weights)))
+    special = [f'weights of {weights}'] if weights and not self.step else []
+    special += [f'frozen up to {finetune.freeze_to}'] if finetune.freeze_to else []
     return (
       f'{derived.model.name} on {derived.dataset.name} ({examples} images of '
       f'{derived.train_geometry.size} pixels) {start} of {derived.total_steps} steps: '
       f'batch {self._config.batch_size}, {len(devices)} {devices[0].device_kind} device(s), '
-      f'{self._config.precision}'
+      f'{", ".join([self._config.precision, *special])}'
     )
 
   def _batches(self, records: Records) -> Batches:

@@ -154,18 +154,20 @@ def test_a_state_starts_with_copies_of_what_it_is_given(saved: Saved):
 
 
 def test_a_run_starts_from_weights_in_any_size_and_goes_on_without_them(
-  tmp_path: Path, tuned: Config, saved: Saved
+  tmp_path: Path, tuned: Config, saved: Saved, capsys: pytest.CaptureFixture[str]
 ):
   tuned.data.train_size, tuned.data.test_size = 24, 40  # the network's own are 32 pixels
   outcome = train(tuned, tmp_path / 'run')
   assert isinstance(outcome, Outcome)
   assert (outcome.step, outcome.scores.examples) == (1, 50)
   first = restore(tuned, tmp_path / 'run')
+  assert f', float32, weights of {saved.file}, frozen up to neck\n' in capsys.readouterr().out
 
   saved.file.unlink()
   tuned.epochs = 3 * 32 / 96
   train(tuned, tmp_path / 'run', force=True)
   last = restore(tuned, tmp_path / 'run')
+  assert ', float32, frozen up to neck\n' in capsys.readouterr().out
 
   assert (int(first.step), int(last.step)) == (1, 3)
   for state in (first, last):
