@@ -41,7 +41,7 @@ def read_photo(data: bytes) -> np.ndarray:
   animation the first frame is taken.  Colour profiles are left alone: the pixels are taken for
   sRGB, as in training.
 
-  A JPEG is decoded by `images.decode`, as for training and evaluation; where the file has none of
+  A JPEG is decoded by `images.decode`, as for training and evaluation; where a file has none of
   these peculiarities the pixels are exactly those.
 
   Raises:
@@ -67,7 +67,17 @@ def read_photo(data: bytes) -> np.ndarray:
   except Exception as error:  # decoders raise OSError, SyntaxError, ValueError, struct.error, ...
     line = ' '.join(str(error).split()) or repr(error)
     raise UnreadableImage(f'no whole picture in these {len(data)} bytes: {line}') from error
-  return _upright(images.decode(data) if pixels is None else pixels, orientation)
+  return _upright(_by_reference(data) if pixels is None else pixels, orientation)
+
+
+def _by_reference(data: bytes) -> np.ndarray:
+  """A JPEG as for evaluation; by Pillow where simplejpeg minds rubbish between whole parts."""
+  try:
+    return images.decode(data)
+  except UnreadableImage:
+    with contextlib.suppress(Exception), _opened(data) as image:
+      return _pixels(image)
+    raise
 
 
 @contextlib.contextmanager

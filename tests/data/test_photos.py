@@ -230,6 +230,17 @@ def test_of_a_torn_photo_only_the_end_mark_may_be_missing():
     read_photo(data[:6000])
 
 
+def test_rubbish_between_the_parts_of_a_jpeg_does_no_harm():
+  data = encode(photograph(), 'JPEG')
+  tables = data.index(b'\xff\xdb')
+  rubbish = data[:tables] + b'12345' + data[tables:]
+  with pytest.raises(images.UnreadableImage, match='extraneous bytes'):
+    images.decode(rubbish)
+  assert np.abs(read_photo(rubbish).astype(int) - read_photo(data)).max() <= 12
+  with pytest.raises(images.UnreadableImage):
+    read_photo(rubbish[:-40])
+
+
 @pytest.mark.parametrize(
   ('data', 'told'),
   [

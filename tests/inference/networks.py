@@ -1,4 +1,4 @@
-"""Networks for tests, with what prediction needs to know about them."""
+"""A network for tests, with what prediction needs to know about it."""
 
 import dataclasses
 from typing import Any
@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from micro import micro_model
 
 from nfnets.data.images import EvalGeometry
 
@@ -41,15 +40,3 @@ def linear_network(num_classes: int = 7, in_channels: int = 3) -> Network:
   rng = np.random.default_rng(0)
   params = 0.05 * rng.standard_normal((16, 16, in_channels, num_classes), np.float32)
   return Network(LinearModel(num_classes, in_channels), jnp.asarray(params), {})
-
-
-def micro_network(num_classes: int = 7) -> Network:
-  """A real one, with noise in all parameters: fresh ones give every photograph the same logits."""
-  model = micro_model(num_classes)
-  params, state = model.init(jax.random.key(0))
-  leaves, tree = jax.tree.flatten(params)
-  keys = jax.random.split(jax.random.key(1), len(leaves))
-  noisy = [
-    leaf + 0.3 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)
-  ]
-  return Network(model, jax.tree.unflatten(tree, noisy), state)
