@@ -6,7 +6,6 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Literal, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -18,49 +17,11 @@ from nfnets.data.images import EvalGeometry, UnreadableImage, eval_image
 from nfnets.data.photos import read_photo
 from nfnets.errors import InputError
 from nfnets.inference.inputs import Photo
-from nfnets.models.zoo import Model, Params, State
+from nfnets.inference.network import Network
+from nfnets.models.zoo import Params, State
 
 LUMINANCE = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in grey (ITU-R BT.601), as JPEG and Pillow have them."""
-
-
-class Network(Protocol):
-  """What is needed of a network; `network.open_network` gives one."""
-
-  @property
-  def model(self) -> Model:
-    """What computes."""
-    ...
-
-  @property
-  def params(self) -> Params:
-    """As the model takes them."""
-    ...
-
-  @property
-  def state(self) -> State:
-    """As the model takes it."""
-    ...
-
-  @property
-  def geometry(self) -> EvalGeometry:
-    """How photographs are cut."""
-    ...
-
-  @property
-  def mean(self) -> tuple[float, float, float]:
-    """Of red, green and blue in the training images, 0..255."""
-    ...
-
-  @property
-  def std(self) -> tuple[float, float, float]:
-    """Likewise."""
-    ...
-
-  @property
-  def labels(self) -> tuple[str, ...] | None:
-    """Names of the classes, where they are known."""
-    ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +61,7 @@ def predict(
   *,
   top: int = 5,
   batch_size: int = 16,
-  precision: Literal['float32', 'bfloat16'] = 'float32',
+  precision: str = 'float32',
   thumbnail: int | None = None,
   on_error: Callable[[str, str], None],
 ) -> Iterator[Prediction]:
@@ -114,7 +75,7 @@ def predict(
     photos: what to ask it about.
     top: how many classes; all where the network has fewer.
     batch_size: photographs at a time.
-    precision: what the network computes in; probabilities are always float32.
+    precision: of the activations, 'float32' or 'bfloat16'; probabilities are always float32.
     thumbnail: longest side of the thumbnails in pixels; None for none.
     on_error: called, in its turn, with the name of a photograph that has no prediction and why in
       one line; the others go on.
