@@ -23,7 +23,7 @@ from nfnets.errors import InputError
 VERSION = '1.0.0'
 
 _FORMAT = 'array_record'
-_KEPT = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n')  # JPEG and PNG
+_JPEG, _PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'  # how these files begin
 _SHARD_BYTES = 2**28
 _MAX_UNREADABLE = 0.1  # of all files
 _NAMED = 10  # so many unreadable files are named, the others counted
@@ -44,7 +44,9 @@ def prepare_folder(
   """Makes a dataset of the pictures below `source`, unless that has been done.
 
   JPEG and PNG files are stored byte for byte; others (WebP, BMP, GIF, TIFF, ...) as PNG.  Files
-  that cannot be read are named and left out.  What is written appears at the end, as a whole.
+  that cannot be read are named and left out.  Pixels are learnt as they are stored: whatever EXIF
+  data say of turning a photograph is ignored, but it is told how many are concerned.  What is
+  written appears at the end, as a whole.
 
   Args:
     source: laid out as `image_tree.scan` says.
@@ -146,7 +148,7 @@ class _Writer:
         'file_name': tfds.features.Text(),
       }
     )
-    self._seen, self._unreadable = 0, 0
+    self._seen, self._unreadable, self._turned = 0, 0, 0
     self._next_report = time.monotonic() + _REPORT_SECONDS
 
   def write(self) -> None:
@@ -155,6 +157,11 @@ class _Writer:
       splits = [self._write_split(split, pool) for split in self._tree.splits]
     if self._unreadable:
       self._report(f'{self._unreadable} of {len(self._tree)} files cannot be read and are left out')
+    if self._turned:
+      self._report(
+        f'{self._turned} pictures are stored turned (EXIF) and will be seen so: turn the files '
+        'upright to have them upright'
+      )
     info = tfds.core.DatasetInfo(
       builder=tfds.core.DatasetIdentity(
         name=self._name,
@@ -194,7 +201,7 @@ class _Writer:
       shard_lengths=lengths,
       num_bytes=size,
       filename_template=tfds.core.ShardedFileTemplate(
-        data_dir=tfds.core.as_path(self._folder),
+        data_dir=tfds.core.Path(self._folder),
         dataset_name=self._name,
         split=split,
         filetype_suffix=_FORMAT,
@@ -207,6 +214,7 @@ class _Writer:
       for picture, (data, wrong) in zip(some, pool.map(self._read, some), strict=True):
         self._count(picture, wrong)
         if not wrong:
+          self._turned += data.startswith(_JPEG) and photos.is_turned(data)
           yield self._features.serialize_example(
             {
               'image': io.BytesIO(data),
@@ -248,7 +256,7 @@ def encode(data: bytes) -> bytes:
   Raises:
     UnreadableImage: it is no whole picture.
   """
-  if data.startswith(_KEPT):
+  if data.startswith((_JPEG, _PNG)):
     images.decode(data)
     return data
   file = io.BytesIO()

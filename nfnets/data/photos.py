@@ -80,6 +80,15 @@ def _by_reference(data: bytes) -> np.ndarray:
     raise
 
 
+def is_turned(data: bytes) -> bool:
+  """Whether an encoded photograph is stored otherwise than upright, as its EXIF data say."""
+  try:
+    with _opened(data) as image:
+      return _orientation(image) in range(2, 9)
+  except Exception:  # no image, of which `read_photo` would tell
+    return False
+
+
 @contextlib.contextmanager
 def _opened(data: bytes) -> Iterator[Image.Image]:
   """The image, without Pillow's warnings and limit, which are those of the whole process."""

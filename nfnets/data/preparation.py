@@ -54,8 +54,9 @@ def prepare(
   """
   if file_format not in (None, *_FORMATS):
     raise InputError(f'file_format is {file_format!r}; it must be one of {", ".join(_FORMATS)}')
+  manual_dir = None if manual_dir is None else os.path.expanduser(manual_dir)
   if manual_dir is not None and not os.path.isdir(manual_dir):
-    raise InputError(f'manual_dir {os.fspath(manual_dir)!r} is not a folder')
+    raise InputError(f'manual_dir {manual_dir!r} is not a folder')
   _check_name(name)
   if name not in _OUR_BUILDERS or file_format == 'tfrecord':
     _require_tensorflow(name)
@@ -67,7 +68,7 @@ def prepare(
   if os.path.exists(folder):
     raise InputError(f'{folder} exists but holds no whole dataset; remove it and prepare again')
   if manual_dir is not None and builder.name in _WITH_IMAGENET_ARCHIVES:
-    _check_archives(name, os.fspath(manual_dir), report)
+    _check_archives(name, manual_dir, report)
   _build(builder, manual_dir)
   return folder
 
@@ -125,7 +126,7 @@ def _make_builder(name: str, data_dir: str, file_format: str | None) -> tfds.cor
     raise InputError(f'{name} in {data_dir}: {_short(error)}') from error
 
 
-def _build(builder: tfds.core.DatasetBuilder, manual_dir: str | os.PathLike[str] | None) -> None:
+def _build(builder: tfds.core.DatasetBuilder, manual_dir: str | None) -> None:
   config = None if manual_dir is None else tfds.download.DownloadConfig(manual_dir=manual_dir)
   try:
     if builder.name in _OUR_BUILDERS:

@@ -1,4 +1,7 @@
+from pathlib import Path
+
 import pytest
+import tensorflow_datasets as tfds
 
 from nfnets.data.datasets import DATASETS, Dataset
 
@@ -14,6 +17,22 @@ def test_imagenet_is_as_the_reference_has_it():
 def test_every_row_is_in_pixel_units(row: Dataset):
   assert all(30 < value < 200 for value in row.mean)
   assert all(30 < value < 120 for value in row.std)
+
+
+@pytest.mark.parametrize('name', sorted(DATASETS.keys() - {'digits'}))  # which is ours
+def test_every_row_is_as_tfds_prepares_it(name: str, tmp_path: Path):
+  row = DATASETS[name]
+  builder = tfds.builder(row.tfds_name, data_dir=tmp_path)
+  assert '/'.join(filter(None, (builder.name, *_config(builder)))) == row.tfds_name
+  features = builder.info.features
+  assert 'image' in features
+  label = features[row.label_key]
+  assert isinstance(label, tfds.features.Sequence) == (row.max_labels > 1)
+  assert getattr(label, 'feature', label).num_classes == row.num_classes
+
+
+def _config(builder: tfds.core.DatasetBuilder) -> tuple[str, ...]:
+  return (builder.builder_config.name,) if builder.builder_config else ()
 
 
 @pytest.mark.parametrize('name', ['imagenet_a', 'imagenet_r'])

@@ -113,6 +113,16 @@ def test_unreadable_files_are_named_and_left_out(source: Path, data_dir: Path):
   assert len(stored(data_dir, 'my_pets', 'train')) == 20
 
 
+def test_turned_pictures_are_kept_as_they_are_and_counted(source: Path, data_dir: Path):
+  photo = (Path(__file__).parent / 'photos' / 'hopper_orientation_6.jpg').read_bytes()
+  plant(source, {'train/cat/turned.jpg': photo, 'test/dog/turned.jpg': photo})
+  said: list[str] = []
+  prepare_folder(source, data_dir, report=said.append)
+  assert len(said) == 2
+  assert said[1].startswith('2 pictures are stored turned (EXIF) and will be seen so')
+  assert stored(data_dir, 'my_pets', 'train')['train/cat/turned.jpg'] == (photo, 0)
+
+
 def test_too_many_unreadable_files_stop_it(source: Path, data_dir: Path):
   plant(source, {f'train/cat/{i}.txt': b'no picture' for i in range(3)})
   with pytest.raises(

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from nfnets.data import images
-from nfnets.data.photos import MAX_PIXELS, read_photo
+from nfnets.data.photos import MAX_PIXELS, is_turned, read_photo
 
 PHOTOS = Path(__file__).parent / 'photos'
 
@@ -95,6 +95,15 @@ def test_photos_of_one_scene_agree_however_the_camera_was_held(orientation: int)
 @pytest.mark.parametrize('orientation', [0, 9, 65535])
 def test_an_orientation_that_does_not_exist_turns_nothing(orientation: int):
   same(encode(photograph(), 'PNG', exif=turned(orientation)), photograph())
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG'])
+def test_what_is_turned_can_be_told(kind: str):
+  assert [
+    is_turned(encode(photograph(), kind, exif=turned(orientation))) for orientation in range(10)
+  ] == [False, False, *[True] * 7, False]
+  assert not is_turned(encode(photograph(), kind))
+  assert not is_turned(b'no picture')
 
 
 def test_damaged_exif_data_turn_nothing():
