@@ -2,18 +2,19 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from nfnets import loading
 from nfnets.data.folders import class_names
 from nfnets.data.imagenet_labels import imagenet_labels, imagenet_wnids
-from nfnets.data.images import EvalGeometry
+from nfnets.data.images import CropGeometry, EvalGeometry
 from nfnets.errors import InputError
 from nfnets.inference.preprocessing import Preprocessing, from_json
 from nfnets.models.zoo import Model
 from nfnets.training.derived import Derived
 from nfnets.training.restored import restore_run
 from nfnets.weights import timm_hub
+from nfnets.weights.deepmind import RELEASED
 from nfnets.weights.own import Header
 
 
@@ -31,7 +32,7 @@ class Network:
   """Where the weights are from, in words."""
 
   @property
-  def geometry(self) -> EvalGeometry:
+  def geometry(self) -> EvalGeometry | CropGeometry:
     """How images are cut."""
     return self.preprocessing.geometry
 
@@ -83,7 +84,7 @@ def open_network(
     if model is not None:
       raise InputError(f'model={model!r}: the run in {workdir} knows its network; leave it out')
     network = from_run(workdir, averaged=averaged)
-  elif weights in get_args(loading.Source) and not Path(weights).exists():
+  elif weights in ('deepmind', 'timm') and not Path(weights).exists():
     network = _released(weights, model)
   else:
     network = _from_file(weights, model)
@@ -105,17 +106,17 @@ def from_run(workdir: Path, *, averaged: bool = True, data_dir: str | None = Non
   )
 
 
-def _released(source: str, model: str | None) -> Network:
+def _released(source: loading.Source, model: str | None) -> Network:
   if model is None:
     raise InputError(f'weights={source!r}: which network? Name one of them: model=nfnet_f0')
   loaded = loading.load(model, source=source)
-  return _from_loaded(loaded, _preprocessing_of(model, source, loaded.model))
+  return _from_loaded(loaded, _preprocessing_of(loaded.model, source))
 
 
 def _from_file(weights: str, model: str | None) -> Network:
   loaded = loading.load(weights, model)
   known = loaded.header.preprocessing
-  preprocessing = from_json(known) if known else _preprocessing_of(None, None, loaded.model)
+  preprocessing = from_json(known) if known else _preprocessing_of(loaded.model, None)
   return _from_loaded(loaded, preprocessing)
 
 
@@ -128,11 +129,13 @@ def _from_loaded(loaded: loading.Loaded, preprocessing: Preprocessing) -> Networ
   )
 
 
-def _preprocessing_of(name: str | None, source: str | None, model: Model) -> Preprocessing:
-  """timm's for what timm released, so that its accuracy comes out; the papers' for all others."""
-  if source == 'timm':
-    released = timm_hub.RELEASED[str(name)]
-    geometry = EvalGeometry(size=released.test_size)
+def _preprocessing_of(model: Model, source: loading.Source | None) -> Preprocessing:
+  """timm's for what timm released or alone trained, so that its accuracy comes out."""
+  if source == 'timm' or (source is None and model.name in timm_hub.RELEASED.keys() - RELEASED):
+    released = timm_hub.RELEASED[model.name]
+    geometry = CropGeometry(
+      size=released.test_size, fraction=released.crop_fraction, squash=released.squash
+    )
     return Preprocessing(geometry, released.mean, released.std)
   return Preprocessing(EvalGeometry(size=model.variant.test_size))
 

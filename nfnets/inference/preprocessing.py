@@ -5,17 +5,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from nfnets.data.datasets import IMAGENET_MEAN, IMAGENET_STD, RGB
-from nfnets.data.images import EvalGeometry
+from nfnets.data.images import CropGeometry, EvalGeometry
 from nfnets.errors import InputError
 
-_GEOMETRIES = {'reference': EvalGeometry}
+_GEOMETRIES = {'reference': EvalGeometry, 'timm': CropGeometry}
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
   """What is done to an image of any size."""
 
-  geometry: EvalGeometry
+  geometry: EvalGeometry | CropGeometry
   mean: RGB = IMAGENET_MEAN
   """Of the pixels, on the scale 0..255."""
   std: RGB = IMAGENET_STD

@@ -12,7 +12,7 @@ from runs import Finished
 import nfnets
 from nfnets.data.datasets import IMAGENET_MEAN
 from nfnets.data.imagenet_labels import imagenet_labels
-from nfnets.data.images import EvalGeometry
+from nfnets.data.images import CropGeometry, EvalGeometry
 from nfnets.errors import InputError
 from nfnets.inference.evaluate import evaluate
 from nfnets.inference.network import Network, from_run, open_network
@@ -93,15 +93,25 @@ def test_what_was_released(released: Path, monkeypatch: pytest.MonkeyPatch):
   assert network.model == THOUSAND
   assert network.labels == imagenet_labels()
   assert network.mean == network.std == (127.5, 127.5, 127.5)  # unlike all others'
+  assert network.geometry == CropGeometry(size=160, fraction=0.95, squash=False)
   assert network.provenance == 'model.safetensors, released by timm'
   with pytest.raises(InputError, match=r"weights='timm': which network\? .*model="):
     open_network(weights='timm')
 
 
-def test_a_file_of_somebody(released: Path):
+def test_a_file_of_a_network_that_timm_alone_trained(released: Path):
   network = open_network(weights=str(released), model='test_nfnet', size=96)
-  assert network.preprocessing == Preprocessing(EvalGeometry(size=96))
+  assert network.geometry == CropGeometry(size=96, fraction=0.95, squash=False)
+  assert network.mean == (127.5, 127.5, 127.5)
+
+
+def test_a_file_of_any_other(tmp_path: Path):
+  model = nfnets.create_model('nfnet_tiny')
+  timm.write(tmp_path / 'x', jax.device_get(model.init(jax.random.key(0))[0]))
+  network = open_network(weights=str(tmp_path / 'x'), model='nfnet_tiny')
+  assert network.preprocessing == Preprocessing(EvalGeometry(size=48))
   assert network.mean == IMAGENET_MEAN
+  assert network.labels == imagenet_labels()
 
 
 def test_what_cannot_be_opened(finished: Finished, released: Path):
@@ -136,8 +146,9 @@ def test_a_network_for_other_classes_is_not_evaluated(released: Path, finished: 
   ],
 )
 def test_a_header_with_another_preprocessing_is_refused(tmp_path: Path, change: dict):
-  good = Preprocessing(EvalGeometry(size=8)).to_json()
-  assert from_json(good) == Preprocessing(EvalGeometry(size=8))
+  for geometry in (CropGeometry(size=8, fraction=0.9, squash=True), EvalGeometry(size=8)):
+    good = Preprocessing(geometry).to_json()
+    assert from_json(good) == Preprocessing(geometry)
   params = jax.device_get(THOUSAND.init(jax.random.key(0))[0]) if change == {'crop': 3} else {}
   header = own.Header('test_nfnet', {}, '', good | change)
   with pytest.raises(InputError, match=r'preprocessing=.* cannot be used'):
