@@ -1,7 +1,6 @@
 """Pixels to what a network is fed."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,13 +29,13 @@ def normalize(
   Returns:
     [N, H, W, C], or [N, H, W, 1] if `grey`.
   """
-  pixels = images.astype(jnp.float32)
+  pixels, middle, spread = images.astype(jnp.float32), jnp.asarray(mean), jnp.asarray(std)
   if grey:
-    pixels, mean, std = _luminance(pixels), _luminance(mean), _luminance(std)
-  return ((pixels - jnp.asarray(mean)) / jnp.asarray(std)).astype(dtype)
+    pixels, middle, spread = _luminance(pixels), _luminance(middle), _luminance(spread)
+  return ((pixels - middle) / spread).astype(dtype)
 
 
-def _luminance(colours: Any) -> jax.Array:
+def _luminance(colours: jax.Array) -> jax.Array:
   """[..., 3] -> [..., 1]."""
   # Not a matrix product, which accelerators round.
-  return jnp.sum(jnp.asarray(colours) * jnp.asarray(_LUMINANCE), axis=-1, keepdims=True)
+  return jnp.sum(colours * jnp.asarray(_LUMINANCE), axis=-1, keepdims=True)
