@@ -70,6 +70,10 @@ def read_photo(data: bytes) -> np.ndarray:
   return _upright(_by_reference(data) if pixels is None else pixels, orientation)
 
 
+def _is_jpeg(data: bytes) -> bool:
+  return data.startswith(b'\xff\xd8\xff')
+
+
 def _by_reference(data: bytes) -> np.ndarray:
   """A JPEG as for evaluation; by Pillow where simplejpeg minds rubbish between whole parts."""
   try:

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from nfnets.augment.normalize import normalize
-from nfnets.data.images import EvalGeometry, UnreadableImage, eval_image
+from nfnets.data.images import CropGeometry, EvalGeometry, UnreadableImage, eval_image
 from nfnets.data.photos import read_photo
 from nfnets.errors import InputError
 from nfnets.inference.inputs import Photo
@@ -132,7 +132,11 @@ def _luminance_of(images: jax.Array) -> jax.Array:
 
 
 def _prepared(
-  photos: Iterable[Photo], geometry: EvalGeometry, thumbnail: int | None, *, ahead: int
+  photos: Iterable[Photo],
+  geometry: EvalGeometry | CropGeometry,
+  thumbnail: int | None,
+  *,
+  ahead: int,
 ) -> Iterator[_Prepared]:
   """Every photograph, in order, while up to `ahead` more are being prepared."""
   pool = ThreadPoolExecutor(min(16, os.cpu_count() or 1), thread_name_prefix='photos')
@@ -148,7 +152,9 @@ def _prepared(
     pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _prepare(photo: Photo, geometry: EvalGeometry, thumbnail: int | None) -> _Prepared:
+def _prepare(
+  photo: Photo, geometry: EvalGeometry | CropGeometry, thumbnail: int | None
+) -> _Prepared:
   try:
     pixels = read_photo(photo.read())
   except UnreadableImage as error:
