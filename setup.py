@@ -83,7 +83,9 @@ setup(
   license_files=['LICENSE'],
   python_requires='>=3.11',
   packages=find_packages(include=['nfnets', 'nfnets.*']),
-  package_data={'nfnets': ['data/builders/*.csv.gz', 'data/builders/*.md']},
+  package_data={
+    'nfnets': ['data/*.tsv', 'data/*.md', 'data/builders/*.csv.gz', 'data/builders/*.md']
+  },
   install_requires=CORE,
   extras_require={'train': TRAIN, 'prepare': PREPARE, 'hub': HUB, 'dev': DEV},
   classifiers=[
