@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from inference.networks import Network, linear_network
+from inference.networks import LinearModel, Network, Outputs, linear_network
 from PIL import Image
 
 from nfnets.data.images import decode, eval_image
@@ -73,6 +73,20 @@ def test_the_size_of_the_batches_changes_nothing(batch_size: int):
     assert sum(each.probability for each in one.classes) == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.parametrize(('photos', 'images'), [(1, 1), (3, 3), (9, 4)])
+def test_all_batches_have_one_shape_and_no_more_images_than_there_are(photos: int, images: int):
+  shapes = []
+
+  class Model(LinearModel):
+    def apply(self, params: jax.Array, state: dict, rng: None, images: jax.Array) -> Outputs:
+      shapes.append(images.shape)  # as often as it is compiled
+      return super().apply(params, state, rng, images)
+
+  network = dataclasses.replace(NETWORK, model=Model())
+  assert len(ask(album(jpeg(0)) * photos, network, batch_size=4)) == photos
+  assert shapes == [(images, 16, 16, 3)]
+
+
 def test_classes_have_names_and_there_are_no_more_than_the_network_has():
   network = dataclasses.replace(NETWORK, labels=tuple('abcdefg'))
   (one,) = ask(album(jpeg(0)), network, top=100)
@@ -130,15 +144,16 @@ def test_bfloat16_is_near_float32_and_not_the_same():
   )
   difference = np.abs(np.array(exact) - np.array(near)).max()
   assert 0 < difference < 0.1
+  # Only the activations are rounded, not the probabilities.
+  assert sum(share for _, share in near) == pytest.approx(1, abs=1e-5)
 
 
 def test_a_grey_network_sees_the_luminance():
   grey = linear_network(in_channels=1)
   shares = np.float32([0.299, 0.587, 0.114])
-  network = dataclasses.replace(grey, mean=(120.0,) * 3, std=(50.0,) * 3)
-  (one,) = ask(album(jpeg(0)), network, top=7)
-  pixels = eval_image(decode(jpeg(0)), network.geometry) @ shares
-  inputs = (pixels - 120) / 50
+  (one,) = ask(album(jpeg(0)), grey, top=7)
+  pixels = eval_image(decode(jpeg(0)), grey.geometry) @ shares
+  inputs = (pixels - shares @ np.float32(grey.mean)) / (shares @ np.float32(grey.std))
   outputs, _ = grey.model.apply(grey.params, grey.state, None, inputs[None, ..., None])
   wanted = np.asarray(jax.nn.softmax(outputs['logits'][0]))
   for each in one.classes:
