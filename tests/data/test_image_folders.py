@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 from data.folders import png
 from PIL import Image
 
-from nfnets.data import image_folders, images
+from nfnets.data import image_writer, images
 from nfnets.data.folders import class_names, find_dataset
 from nfnets.data.image_folders import prepare_folder
 from nfnets.data.records import open_records
@@ -142,9 +142,9 @@ def test_a_split_without_a_readable_picture_stops_it(source: Path, data_dir: Pat
 def test_large_folders_are_written_in_several_files(
   source: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ):
-  monkeypatch.setattr(image_folders, '_SHARD_BYTES', 2000)
-  monkeypatch.setattr(image_folders, '_AT_ONCE', 3)
-  monkeypatch.setattr(image_folders, '_REPORT_SECONDS', 0.0)
+  monkeypatch.setattr(image_writer, '_SHARD_BYTES', 2000)
+  monkeypatch.setattr(image_writer, '_AT_ONCE', 3)
+  monkeypatch.setattr(image_writer, '_REPORT_SECONDS', 0.0)
   said: list[str] = []
   folder = prepare_folder(source, data_dir, report=said.append)
   assert len(list(Path(folder).glob('my_pets-train.array_record-*'))) > 2
