@@ -16,6 +16,7 @@ is then 1.
 import dataclasses
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from absl import flags
 
@@ -61,7 +62,7 @@ def main(argv: list[str]) -> None:
   if (WEIGHTS.value is None) == (WORKDIR.value is None):
     raise InputError('give one of --weights=FILE|deepmind|timm and --workdir=RUN')
   found = find_photos(argv[1:], sys.stdin.buffer)
-  if PICTURE.value:
+  if PICTURE.value is not None:
     check_picture(PICTURE.value)
   network = open_network(
     model=MODEL.value,
@@ -77,13 +78,13 @@ def main(argv: list[str]) -> None:
     top=TOP.value,
     batch_size=BATCH_SIZE.value,
     precision=PRECISION.value,
-    thumbnail=THUMBNAIL if PICTURE.value else None,
+    thumbnail=None if PICTURE.value is None else THUMBNAIL,
     on_error=lambda name, message: tell_error(told, name, message),
   )
   for prediction in predictions:
     tell(told, prediction)
-  if PICTURE.value and told.cards:
-    plot_predictions(told.cards, PICTURE.value)
+  if PICTURE.value is not None and told.cards:
+    plot_predictions(told.cards, Path(PICTURE.value).expanduser())
   where = f'{network.model.name}: {"; ".join(summary(told, found.passed_over))}'
   print(where, file=sys.stderr if JSON.value else sys.stdout, flush=True)
   if told.broken:
