@@ -11,6 +11,7 @@ from weights.timm_trees import NAMES, empty, load, root_of
 
 import nfnets
 from nfnets.models.zoo import Model
+from nfnets.weights import timm_hub
 from nfnets.weights.timm_names import Params, from_timm, to_timm
 
 torch = pytest.importorskip('torch')
@@ -57,17 +58,33 @@ def as_timm_computes(model: Model) -> Model:
   return dataclasses.replace(model, variant=variant)
 
 
-@pytest.fixture(scope='module', params=COMPARED)
-def pair(request: pytest.FixtureRequest) -> Pair:
-  timm_name = NAMES[request.param]
+def make_pair(name: str) -> Pair:
+  timm_name = NAMES[name]
   network = timm_networks.randomized(timm_name, seed=0)
   tensors = timm_networks.tensors(network)
-  model = as_timm_computes(nfnets.create_model(request.param))
+  model = as_timm_computes(nfnets.create_model(name))
   return Pair(network, tensors, model, from_timm(tensors, root_of(timm_name)))
+
+
+@pytest.fixture(scope='module', params=COMPARED)
+def pair(request: pytest.FixtureRequest) -> Pair:
+  return make_pair(request.param)
+
+
+@pytest.mark.parametrize('name', sorted(timm_hub.RELEASED.keys() - set(COMPARED)))
+def test_the_rest_of_the_released_networks(name: str) -> None:
+  """The large ones, at one odd size."""
+  large = make_pair(name)
+  assert_logits_are_timms(large, 65, 97)
+  test_converted_back_bit_for_bit(large)
 
 
 @pytest.mark.parametrize(('height', 'width'), SIZES)
 def test_logits_are_timms(pair: Pair, height: int, width: int) -> None:
+  assert_logits_are_timms(pair, height, width)
+
+
+def assert_logits_are_timms(pair: Pair, height: int, width: int) -> None:
   images = np.random.default_rng(1).standard_normal((2, height, width, 3), np.float32)
   theirs = timm_networks.logits(pair.timm, images)
   assert theirs.std() > 1, 'an error would be lost in the absolute tolerance'
