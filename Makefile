@@ -40,6 +40,7 @@ test-all: lint typecheck
 test-parity: $(VENV)/dev.installed
 	$(VENV_PYTHON) -m pip install --no-input --constraint constraints.txt torch==2.13.0
 	$(VENV_PYTHON) -m pip install --no-input --no-deps torchvision==0.28.0 timm==1.0.31
+	$(VENV_PYTHON) -m pip install --no-input --constraint constraints.txt tensorflow-cpu
 	$(VENV_PYTHON) -m pytest tests/parity $(PYTEST_FLAGS)
 
 lint: $(VENV)/dev.installed

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import jax
 import numpy as np
@@ -17,18 +17,21 @@ from nfnets.weights.own import Header
 Source = Literal['deepmind', 'timm']
 Channels = Literal['sum', 'mean']
 Form = Literal['nfnets', 'timm']
-_Tree = dict[str, dict[str, Any]]
+_Tree = Mapping[str, Mapping[str, Any]]
 
 
 _STEMS = (['stem_conv0'], ['initial_conv'])  # the first convolution of every network
+
+
+_Arrays = dict[str, dict[str, np.ndarray]]
 
 
 class Loaded(NamedTuple):
   """A network with its weights, and what is known about them."""
 
   model: Model
-  params: Params
-  state: State
+  params: Mapping[str, Mapping[str, Any]]
+  state: Mapping[str, Mapping[str, Any]]
   header: Header
   """As one of our files has it; of other files, the network's name and where they are from."""
 
@@ -65,7 +68,7 @@ def load_weights(
       that is missing, unexpected or of another shape is named, and nothing is loaded.
   """
   loaded = load(weights, model, source=source, new_head=new_head, channels=channels, rng=rng)
-  return loaded.params, loaded.state
+  return cast(Params, loaded.params), cast(State, loaded.state)
 
 
 def load(
@@ -88,11 +91,11 @@ def load(
   header = read.header or Header(model.name, model.options, _provenance(path, source))
   params, state = _fitted(path, read, model, new_head=new_head, channels=channels)
   del read  # so that the arrays can go one by one as they come to the device
-  params, state = _on_device(params), _on_device(state)
+  device_params, device_state = _on_device(params), _on_device(state)
   if new_head and model.num_classes:
     rng = jax.random.key(0) if rng is None else rng
-    params |= model.init(rng, modules=[_classifier(model)])[0]
-  return Loaded(model, params, state, header)
+    device_params = {**device_params, **model.init(rng, modules=[_classifier(model)])[0]}
+  return Loaded(model, device_params, device_state, header)
 
 
 def save_weights(
@@ -118,7 +121,7 @@ def save_weights(
     InputError: they are not of this model, the file cannot be written, or timm has no such network.
   """
   header = Header(model.name, model.options, provenance)
-  save(path, Loaded(model, dict(params), dict(state or {}), header), form)
+  save(path, Loaded(model, params, state or {}, header), form)
 
 
 def save(path: str | os.PathLike, loaded: Loaded, form: Form) -> None:
@@ -217,9 +220,10 @@ def _check_header(path: Path, header: Header, model: Model) -> None:
 
 def _fitted(
   path: Path, read: files.Weights, model: Model, *, new_head: bool, channels: Channels | None
-) -> tuple[_Tree, _Tree]:
+) -> tuple[_Arrays, _Arrays]:
+  params: _Tree = read.params
+  shapes: _Tree
   shapes, state_shapes = model.shapes()
-  params = read.params
   if channels is not None:
     params = _adapt_stem(params, shapes, channels)
   if new_head:
@@ -229,10 +233,10 @@ def _fitted(
       for tree in (params, shapes)
     )
   try:
-    params = fit(params, shapes, name=str(path))
+    fitted = fit(params, shapes, name=str(path))
   except InputError as error:
     raise InputError('\n  '.join([str(error), *_advice(params, shapes, model)])) from error
-  return params, fit(read.state, state_shapes, name=f'{path}, state:')
+  return fitted, fit(read.state, state_shapes, name=f'{path}, state:')
 
 
 def _advice(params: _Tree, shapes: _Tree, model: Model) -> Iterator[str]:
@@ -270,7 +274,7 @@ def _adapt_stem(params: _Tree, shapes: _Tree, channels: Channels) -> _Tree:
   return {**params, module: {**params[module], 'w': kernel}}
 
 
-def _on_device(tree: _Tree) -> _Tree:
+def _on_device(tree: _Arrays) -> _Tree:
   """Empties `tree`, one array after the other: at no time are all of them there twice."""
   return {
     module: {name: jax.device_put(leaves.pop(name)).block_until_ready() for name in list(leaves)}

@@ -15,12 +15,14 @@ are called; no code in any file is run.  Numbers are passed on as they are, in f
 """
 
 from pathlib import Path
+from typing import cast
 
 from absl import flags
 
 from nfnets import command_line
 from nfnets.errors import InputError
 from nfnets.inference.network import Network, open_network
+from nfnets.loading import Form
 from nfnets.output_files import check_writable
 
 MODEL = flags.DEFINE_string('model', None, 'Name of the network, where the weights do not tell.')
@@ -36,7 +38,7 @@ def main(argv: list[str]) -> None:
   check_writable('OUT', target)  # before the work, not after it
   network = _open(source)
   path = Path(target).expanduser()
-  network.save(path, TO.value)
+  network.save(path, cast(Form, TO.value))
   print(
     f'{network.model.name}, {_count(network):,} parameters ({network.provenance}), written to '
     f'{path} for {TO.value} to load'

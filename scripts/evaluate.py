@@ -15,12 +15,13 @@ imagenet_r.
 """
 
 import json
+from typing import cast
 
 from absl import flags
 
 from nfnets import command_line
 from nfnets.errors import InputError
-from nfnets.inference.evaluate import Evaluation, evaluate, evaluate_run
+from nfnets.inference.evaluate import Evaluation, Precision, evaluate, evaluate_run
 from nfnets.inference.network import open_network
 from nfnets.inference.per_class import per_class_csv
 from nfnets.output_files import check_writable, write_text
@@ -67,7 +68,7 @@ def _of_a_run(progress: Progress) -> Evaluation:
     if flag.present:
       raise InputError(f'--{flag.name}={flag.value}: {_OF_RUNS}')
   return evaluate_run(
-    as_folder('--workdir', WORKDIR.value),
+    as_folder('--workdir', str(WORKDIR.value)),
     averaged=not RAW.value,
     data_dir=DATA_DIR.value,
     split=SPLIT.value,
@@ -85,7 +86,7 @@ def _of_weights(progress: Progress) -> Evaluation:
     data_dir=DATA_DIR.value,
     split=SPLIT.value,
     batch_size=BATCH_SIZE.value or 64,
-    precision=PRECISION.value,
+    precision=cast(Precision, PRECISION.value),
     threads=THREADS.value,
     progress=progress,
   )

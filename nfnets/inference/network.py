@@ -87,7 +87,7 @@ def open_network(
   elif weights in ('deepmind', 'timm') and not Path(weights).exists():
     network = _released(weights, model)
   else:
-    network = _from_file(weights, model)
+    network = _from_file(str(weights), model)
   return dataclasses.replace(network, preprocessing=network.preprocessing.resized(size))
 
 

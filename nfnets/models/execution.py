@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import haiku as hk
 import jax
@@ -46,7 +46,8 @@ class Execution:
     """`function`, computed again in the backward pass if that is chosen for this kind of part."""
     if self.remat != part:
       return function
-    return hk.remat(function, policy=REMAT_POLICIES[self.remat_policy])
+    remat: Any = hk.remat  # its types lose those of the function
+    return remat(function, policy=REMAT_POLICIES[self.remat_policy])
 
 
 DEFAULT_EXECUTION = Execution()

@@ -48,13 +48,13 @@ def feature_shapes(
   def forward(params, state, images):
     return model.apply(params, state, None, images, return_features=asked)[0]
 
-  trees = jax.eval_shape(model.init, jax.random.key(0))
-  outputs = jax.eval_shape(forward, *trees, image)
+  params, state = model.shapes()
+  outputs = jax.eval_shape(forward, params, state, image)
   strides = _strides(model)
+  shapes = {name: outputs[name].shape for name in there_are if name in outputs}
   return {
-    name: FeatureShape(*outputs[name].shape[1:], strides[name])
-    for name in there_are
-    if name in outputs
+    name: FeatureShape(height, width, channels, strides[name])
+    for name, (_, height, width, channels) in shapes.items()
   }
 
 

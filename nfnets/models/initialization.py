@@ -109,8 +109,8 @@ def record(forward: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Leaves, 
   return params, state
 
 
-def _shapes(leaves: Leaves) -> _Tree:
-  tree: _Tree = {}
+def _shapes(leaves: Leaves) -> Any:
+  tree: dict[str, dict[str, jax.ShapeDtypeStruct]] = {}
   for (module, name), leaf in leaves.items():
     tree.setdefault(module, {})[name] = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
   return tree

@@ -62,7 +62,7 @@ def count_parameters(params: Any) -> int:
 @functools.lru_cache(maxsize=1)  # what looks at a network looks at it more than once
 def parameter_shapes(model: Model) -> tuple[Any, Any]:
   """What `model.init` makes, each array as a `jax.ShapeDtypeStruct`; not to be changed."""
-  return jax.eval_shape(model.init, jax.random.key(0))
+  return model.shapes()
 
 
 def square_image(model: Model, size: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
@@ -87,7 +87,11 @@ def count_cost(model: Model, size: int | None = None) -> Cost:
   model = dataclasses.replace(model, execution=Execution(scan_from=2))
   params, state = parameter_shapes(model)
   image = _image(model, size)
-  macs = count_macs(lambda *args: model.apply(*args[:2], None, args[2]), params, state, image)
+
+  def forward(params: Any, state: Any, images: jax.Array) -> Any:
+    return model.apply(params, state, None, images)
+
+  macs = count_macs(forward, params, state, image)
   return Cost(count_parameters(params), macs)
 
 

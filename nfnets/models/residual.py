@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
 
 import haiku as hk
 import jax
@@ -161,7 +162,8 @@ class ResidualNet(hk.Module):
   @hk.transparent
   def _one_by_one(self, numbers: Sequence[int], x: jax.Array, mode: Mode) -> jax.Array:
     for i in numbers:
-      block = functools.partial(self.blocks[i], mode=mode)
+      whole: Any = self.blocks[i]
+      block = functools.partial(whole, mode=mode)
       if not (hk.running_init() or is_collecting()):
         block = self.execution.rematerialized('block', block)
       x = tap('block', block(x, terms=self._terms(i, mode)))

@@ -104,7 +104,9 @@ def zoo_table(
     size: side of the images that both are for; None for the network's test size and training size.
   """
   published = [ACCURACIES[name] for name in costs if name in ACCURACIES]
-  records = [_zoo_row(name, cost, memory and memory[name]) for name, cost in costs.items()]
+  records = [
+    _zoo_row(name, cost, None if memory is None else memory[name]) for name, cost in costs.items()
+  ]
   shown = [cell for cell in range(len(_ZOO_HEADER)) if memory or _ZOO_HEADER[cell] != _MEMORY]
   return Table(
     records=records,

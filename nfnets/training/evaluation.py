@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from nfnets.data.images import EvalGeometry
+from nfnets.data.images import CropGeometry, EvalGeometry
 from nfnets.data.pipeline import eval_batches
 from nfnets.data.records import Records
 from nfnets.errors import InputError
@@ -24,7 +24,7 @@ class Evaluator:
     step: Callable[..., Any],
     mapping: Mapping,
     records: Records,
-    geometry: EvalGeometry,
+    geometry: EvalGeometry | CropGeometry,
     *,
     batch_size: int,
     threads: int = 2,
