@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from scripts.processes import assert_told, run_script
+from scripts.processes import ask_script, assert_told
 
 import nfnets
 from nfnets.weights import own
@@ -24,7 +24,7 @@ def deepmind(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_there_and_back(deepmind: Path, tmp_path: Path):
   ours, timms, back = (tmp_path / name for name in ('o.safetensors', 't.safetensors', 'b'))
-  done = run_script('convert', deepmind, ours, '--model=nfnet_tiny')
+  done = ask_script('convert', deepmind, ours, '--model=nfnet_tiny')
   assert done.returncode == 0, done.stderr
   assert done.stdout == (
     f'nfnet_tiny, 984,767 parameters (converted from T_haiku.npz), written to {ours} for nfnets '
@@ -32,9 +32,9 @@ def test_there_and_back(deepmind: Path, tmp_path: Path):
   )
   header = own.read_header(ours)
   assert (header.model, header.options) == ('nfnet_tiny', {'num_classes': 10, 'in_channels': 3})
-  assert run_script('convert', ours, timms, '--to=timm').returncode == 0
+  assert ask_script('convert', ours, timms, '--to=timm').returncode == 0
   assert 'stages.0.0.conv1.weight' in load_file(timms)
-  assert run_script('convert', timms, back, '--model=nfnet_tiny').returncode == 0
+  assert ask_script('convert', timms, back, '--model=nfnet_tiny').returncode == 0
   first, last = own.read(ours).params, own.read(back).params
   assert first.keys() == last.keys()
   for module, leaves in first.items():
@@ -43,11 +43,11 @@ def test_there_and_back(deepmind: Path, tmp_path: Path):
 
 
 def test_a_network_must_be_named(deepmind: Path, tmp_path: Path):
-  done = run_script('convert', deepmind, tmp_path / 'x')
+  done = ask_script('convert', deepmind, tmp_path / 'x')
   assert_told(done, 2, 'T_haiku.npz does not say which network it belongs to')
   assert not list(tmp_path.iterdir())
 
 
 def test_a_file_that_could_not_be_written_is_told_before_the_work(tmp_path: Path):
-  done = run_script('convert', 'no/such', tmp_path / 'no' / 'x')
+  done = ask_script('convert', 'no/such', tmp_path / 'no' / 'x')
   assert_told(done, 2, f'OUT={tmp_path}/no/x', 'is not a folder that can be written to')

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 from data.folders import png, write_folder
-from scripts.processes import assert_told, run_script
+from scripts.processes import ask_script, assert_told, run_script
 
 from configs.quickstart import get_config
 from nfnets.inference.evaluate import evaluate_run
@@ -63,7 +63,7 @@ def test_weights_are_scored_class_by_class(run: Path, tmp_path: Path):
   """Weights as `convert.py` makes them of the run do as well as the run."""
   weights, table = tmp_path / 'tiny.safetensors', tmp_path / 'classes.csv'
   open_network(workdir=run, averaged=False).save(weights)
-  done = run_script(
+  done = ask_script(
     'evaluate', f'--weights={weights}', '--dataset=digits', f'--data_dir={run.parent / "data"}',
     f'--per_class={table}', '--batch_size=3',
   )  # fmt: skip
@@ -87,11 +87,11 @@ def test_weights_are_scored_class_by_class(run: Path, tmp_path: Path):
   ],
 )
 def test_what_cannot_be_meant_is_told(arguments: list[str], parts: list[str]):
-  assert_told(run_script('evaluate', *arguments), 2, *parts)
+  assert_told(ask_script('evaluate', *arguments), 2, *parts)
 
 
 def test_a_folder_without_a_run(tmp_path: Path):
-  done = run_script('evaluate', f'--workdir={tmp_path}')
+  done = ask_script('evaluate', f'--workdir={tmp_path}')
   assert_told(done, 2, f"workdir='{tmp_path}' holds no run", 'scripts/train.py')
   assert not list(tmp_path.iterdir())
 
@@ -100,14 +100,14 @@ def test_a_folder_without_a_run(tmp_path: Path):
 def test_a_result_that_could_not_be_written_is_told_before_the_work(
   run: Path, tmp_path: Path, place: str
 ):
-  done = run_script('evaluate', f'--workdir={run}', f'--json={tmp_path / place}')
+  done = ask_script('evaluate', f'--workdir={run}', f'--json={tmp_path / place}')
   assert_told(done, 2, f'--json={tmp_path / place}')
   assert done.stdout == ''
   assert not list(tmp_path.iterdir())
 
 
 def test_a_batch_of_nothing(run: Path):
-  assert_told(run_script('evaluate', f'--workdir={run}', '--batch_size=0'), 2, '--batch_size=0')
+  assert_told(ask_script('evaluate', f'--workdir={run}', '--batch_size=0'), 2, '--batch_size=0')
 
 
 def test_help_shows_an_example():

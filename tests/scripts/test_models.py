@@ -1,12 +1,10 @@
 """The command that shows the networks, and the README's copy of its table."""
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
+from scripts.processes import ask_script
 
 import nfnets
 from nfnets.models import tables
@@ -22,16 +20,6 @@ def readme_table():
   return readme.split('<!-- models -->\n')[1].split('<!-- /models -->\n')[0]
 
 
-def run(*arguments):
-  return subprocess.run(
-    [sys.executable, ROOT / 'scripts' / 'models.py', *arguments],
-    env={**os.environ, 'PYTHONPATH': str(ROOT)},
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-
-
 def test_the_table_of_the_readme_is_that_of_the_program():
   # The counts of the golden file, which tests/models/test_zoo.py holds against the networks.
   assert list(ZOO) == nfnets.list_models()
@@ -43,13 +31,13 @@ def test_the_table_of_the_readme_is_that_of_the_program():
 
 @pytest.mark.slow
 def test_the_command_prints_the_table_of_the_readme():
-  result = run('--markdown', '--nomemory')
+  result = ask_script('models', '--markdown', '--nomemory')
   assert (result.returncode, result.stderr) == (0, '')
   assert result.stdout == readme_table()
 
 
 def test_the_zoo_by_pattern():
-  result = run('nfnet_tin?')
+  result = ask_script('models', 'nfnet_tin?')
   assert (result.returncode, result.stderr) == (0, '')
   assert result.stdout == (
     'model       parameters  multiply-adds  memory/image  train px  test px  top-1\n'
@@ -61,7 +49,7 @@ def test_the_zoo_by_pattern():
 
 
 def test_one_network_block_by_block():
-  result = run('nfnet_tiny', '--blocks', '--size=96', '--markdown')
+  result = ask_script('models', 'nfnet_tiny', '--blocks', '--size=96', '--markdown')
   assert (result.returncode, result.stderr) == (0, '')
   lines = result.stdout.splitlines()
   assert lines[0] == '| output  |         shape | parameters | multiply-adds |'
@@ -87,7 +75,7 @@ def test_one_network_block_by_block():
   ],
 )
 def test_a_mistake_is_told_in_one_line(arguments, message):
-  result = run(*arguments)
+  result = ask_script('models', *arguments)
   assert (result.returncode, result.stdout) == (2, '')
   assert result.stderr == f'error: {message}\n'
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from scripts.processes import ROOT, assert_told, run_script
+from scripts.processes import ROOT, ask_script, assert_told, run_script
 
 from nfnets.data.images import decode, eval_image
 from nfnets.inference.network import open_network
@@ -93,7 +93,7 @@ def test_every_photo_of_a_folder_and_one_on_standard_input(
 @pytest.mark.slow
 def test_a_table_for_people(weights: Path, album: Path):
   photo = album / 'c.jpg'
-  done = run_script('predict', f'--weights={weights}', photo, '--top=2')
+  done = ask_script('predict', f'--weights={weights}', photo, '--top=2')
   assert done.returncode == 0, done.stderr
   (wanted,) = by_hand(weights, photo.read_bytes())
   first, second = np.argsort(-wanted)[:2]
@@ -108,7 +108,7 @@ def test_a_table_for_people(weights: Path, album: Path):
 @pytest.mark.slow
 def test_a_path_that_does_not_exist_is_told_before_any_work(tmp_path: Path):
   missing, picture = tmp_path / 'missing.jpg', tmp_path / 'seen.png'
-  done = run_script('predict', '--weights=none.safetensors', SCENE, missing, f'--picture={picture}')
+  done = ask_script('predict', '--weights=none.safetensors', SCENE, missing, f'--picture={picture}')
   assert_told(done, 2, f'{missing}: there is no such file or folder')
   assert done.stdout == ''
   assert not picture.exists()
@@ -126,12 +126,12 @@ def test_a_path_that_does_not_exist_is_told_before_any_work(tmp_path: Path):
   ],
 )
 def test_flags_that_cannot_be_used(arguments: tuple[object, ...], told: str):
-  assert_told(run_script('predict', '--weights=none.safetensors', *arguments), 2, told)
+  assert_told(ask_script('predict', '--weights=none.safetensors', *arguments), 2, told)
 
 
 @pytest.mark.slow
 def test_more_photos_than_fit_on_a_picture(weights: Path, tmp_path: Path):
-  done = run_script(
+  done = ask_script(
     'predict', f'--weights={weights}', *[SCENE] * 25, f'--picture={tmp_path / "seen.png"}'
   )
   assert done.returncode == 0, done.stderr

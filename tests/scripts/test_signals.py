@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from scripts.processes import assert_told, run_script
+from scripts.processes import ask_script, assert_told, run_script
 
 from nfnets.models.signals import predict_signals
 from nfnets.models.zoo import create_model
@@ -39,7 +39,7 @@ def test_two_networks_as_values_and_as_a_picture(tmp_path):
 
 
 def test_the_table_and_the_gain(tmp_path):
-  done = run_script('signals', 'nf_wide_resnet_16_2', *SMALL, '--skip_gain=0', '--seed=3')
+  done = ask_script('signals', 'nf_wide_resnet_16_2', *SMALL, '--skip_gain=0', '--seed=3')
   assert (done.returncode, done.stderr) == (0, '')
   header, *rows, empty, note = done.stdout.splitlines()
   assert ' '.join(header.split()) == (
@@ -64,6 +64,6 @@ def test_the_table_and_the_gain(tmp_path):
   ],
 )
 def test_a_mistake_is_told_in_one_line(arguments, parts):
-  done = run_script('signals', *arguments)
+  done = ask_script('signals', *arguments)
   assert_told(done, 2, *parts)
   assert done.stdout == ''
