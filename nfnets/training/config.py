@@ -102,9 +102,10 @@ class FineTuneConfig:
   """From where a run starts, and what of it stays.  The defaults train a network from scratch."""
 
   weights: str | None = None
-  """A file of weights, whose network may have another head; needed at the start of a run only."""
+  """A file of weights, whose network may have another head; needed at the start of a run only.
+  None for those that `source` released."""
   source: Literal['deepmind', 'timm'] | None = None
-  """Where weights are downloaded from; `weights` then names a network, by default `model.name`."""
+  """Whose weights of `model.name` are downloaded, where `weights` names no file."""
   new_head: bool = True
   """Start with a fresh classifier; otherwise with that of the weights."""
   channels: Literal['sum', 'mean'] | None = None

@@ -139,7 +139,7 @@ class _Run:
   def _greeting(self, examples: int) -> str:
     derived, devices, finetune = self._derived, jax.devices(), self._config.finetune
     start = f'goes on at step {self.step}' if self.step else 'starts'
-    weights = ' '.join(filter(None, (finetune.source, finetune.weights)))
+    weights = finetune.weights or finetune.source
     special = [f'weights of {weights}'] if weights and not self.step else []
     special += [f'frozen up to {finetune.freeze_to}'] if finetune.freeze_to else []
     return (

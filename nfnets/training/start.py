@@ -16,13 +16,12 @@ def load_start(config: Config, model: Model) -> Start | None:
     InputError: the weights cannot be had, or are not those of `model`.
   """
   finetune = config.finetune
-  weights = finetune.weights or (model.name if finetune.source else None)
-  if weights is None:
+  if finetune.weights is None and finetune.source is None:
     return None
   return load_weights(
-    weights,
+    model.name if finetune.weights is None else finetune.weights,
     model,
-    source=finetune.source,
+    source=finetune.source if finetune.weights is None else None,
     new_head=finetune.new_head,
     channels=finetune.channels,
     rng=jax.random.key(config.seed),

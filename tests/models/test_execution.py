@@ -46,7 +46,7 @@ def kept(execution):
   'execution',
   [
     Execution(remat='block'),
-    Execution(remat='stage', remat_policy='convolutions'),
+    pytest.param(Execution(remat='stage', remat_policy='convolutions'), marks=pytest.mark.slow),
     Execution(remat='block', remat_policy='convolutions', scan_from=2),
   ],
   ids=str,

@@ -84,6 +84,7 @@ def test_rematerialization_shows():
   assert kept(Execution(remat='block', scan_from=2), size=64) == pytest.approx(blocks, rel=0.1)
 
 
+@pytest.mark.slow
 def test_xla_allocates_as_much_on_a_cpu():
   """The growth of its temporary memory from 16 to 32 images, in float32."""
   model = Model('micro', DEEP, 10, 3, Execution(scan_from=None))

@@ -123,13 +123,19 @@ def test_without_weights_a_run_starts_from_scratch(tuned: Config):
   assert load_start(tuned, make_model(tuned)) is None
 
 
-@pytest.mark.parametrize(('weights', 'asked'), [(None, NAME), ('nfnet_f1', 'nfnet_f1')])
-def test_released_weights_are_those_of_the_network_unless_another_is_named(
-  tuned: Config, monkeypatch: pytest.MonkeyPatch, weights: str | None, asked: str
+@pytest.mark.parametrize(
+  ('weights', 'asked', 'source'), [(None, NAME, 'timm'), ('x.npz', 'x.npz', None)]
+)
+def test_released_weights_are_those_of_the_network_unless_a_file_is_named(
+  tuned: Config,
+  monkeypatch: pytest.MonkeyPatch,
+  weights: str | None,
+  asked: str,
+  source: str | None,
 ):
-  calls: list[tuple[str, Model, str]] = []
+  calls: list[tuple[str, Model, str | None]] = []
 
-  def fake(name: str, model: Model, *, source: str, **options: object) -> tuple[dict, dict]:
+  def fake(name: str, model: Model, *, source: str | None, **options: object) -> tuple[dict, dict]:
     del options
     calls.append((name, model, source))
     return {}, {}
@@ -138,7 +144,7 @@ def test_released_weights_are_those_of_the_network_unless_another_is_named(
   tuned.finetune = FineTuneConfig(weights=weights, source='timm')
   model = make_model(tuned)
   assert load_start(tuned, model) == ({}, {})
-  assert calls == [(asked, model, 'timm')]
+  assert calls == [(asked, model, source)]
 
 
 def test_a_state_starts_with_copies_of_what_it_is_given(saved: Saved):
