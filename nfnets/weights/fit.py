@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from nfnets.errors import InputError
+from nfnets.weights.sources import printable
 
 _MOST_LINES = 20
 
@@ -67,7 +68,7 @@ def _difference(tree: _Tree, other: _Tree) -> Iterator[tuple[str, tuple[int, ...
   for module, leaves in tree.items():
     for leaf, shaped in leaves.items():
       if leaf not in other.get(module, ()):
-        yield f'{module} {leaf}', tuple(shaped.shape)
+        yield f'{printable(module)} {printable(leaf)}', tuple(shaped.shape)
 
 
 def _wrong_shapes(params: _Tree, expected: _Tree) -> Iterator[str]:

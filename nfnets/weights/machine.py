@@ -4,12 +4,15 @@ The opcodes themselves are in `pickles.py`.
 """
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from nfnets.weights.sources import Refused, Source, printable
+from nfnets.weights.sources import LONGEST_NAME, Refused, Source, printable
 
 _MOST_ARGUMENTS = 16
+_LARGEST_KEY = 10_000  # parameters are counted in the states of optimizers
+_MOST_REMEMBERED = 1_000_000
+_NOTHING = object()
 
 
 class Global(NamedTuple):
@@ -39,13 +42,14 @@ class StandIn:
     raise NotImplementedError
 
 
-def _checked_dict(pairs: Sequence[object]) -> dict:
-  """A dict of keys and values in turn; only keys that no one can make slow to hash."""
-  keys, values = pairs[::2], pairs[1::2]
-  for key in keys:
-    if type(key) is not str and not (type(key) is int and abs(key) < 2**31):
-      raise Refused(f'refuses a dict with {printable(key)} as key: expected a name')
-  return dict(zip(keys, values, strict=True))
+def _check_key(key: object, target: dict) -> None:
+  """Only keys that no one can make slow to hash, to compare or to find a place for, and once."""
+  short = type(key) is str and len(key) <= LONGEST_NAME
+  small = type(key) is int and abs(key) <= _LARGEST_KEY
+  if not short and not small:
+    raise Refused(f'refuses a dict with {printable(key)} as key: expected a name')
+  if key in target:
+    raise Refused(f'is damaged: a dict in it has {printable(key)} twice')
 
 
 class Machine:
@@ -57,7 +61,7 @@ class Machine:
     self.persistent = persistent
     self.stack: list = []
     self.outer: list[list] = []  # the stack below each mark
-    self.memo: dict[int, object] = {}
+    self.memo: list = []  # of a dict, a file could choose keys that all want one place
 
   def number(self, layout: str) -> int:
     """A number of the file."""
@@ -106,7 +110,9 @@ class Machine:
     target = self.stack[-1]
     if type(target) is not dict:
       raise Refused('is damaged: its pickle adds keys to what is no dict')
-    target.update(_checked_dict(pairs))
+    for key, value in zip(pairs[::2], pairs[1::2], strict=True):
+      _check_key(key, target)
+      target[key] = value
 
   def look_up(self, module: object, name: object) -> Global:
     """What stands in for a name."""
@@ -159,4 +165,14 @@ class Machine:
 
   def remember(self, index: int) -> None:
     """Keeps the value on top, which stays there."""
+    if index >= _MOST_REMEMBERED:
+      raise Refused(f'refuses a pickle that remembers more than {_MOST_REMEMBERED:,} values')
+    self.memo.extend([_NOTHING] * (index + 1 - len(self.memo)))
     self.memo[index] = self.stack[-1]
+
+  def recall(self, index: int) -> None:
+    """Puts a value that was kept on the stack."""
+    value = self.memo[index]
+    if value is _NOTHING:
+      raise Refused('is damaged: its pickle recalls what it never made')
+    self.push(value)

@@ -26,7 +26,7 @@ import numpy as np
 from nfnets.errors import InputError
 from nfnets.weights import safetensors
 from nfnets.weights.dtypes import is_floating
-from nfnets.weights.sources import Refused, named, printable
+from nfnets.weights.sources import LONGEST_NAME, Refused, named, printable
 
 Params = dict[str, dict[str, np.ndarray]]
 
@@ -167,6 +167,8 @@ def _header(metadata: Mapping[str, str]) -> Header:
   if metadata.get('format_version') != _VERSION:
     version = printable(metadata.get('format_version', ''))
     raise Refused(f'has format_version={version}: this nfnets reads version {_VERSION}')
+  if len(metadata.get('model', '')) > LONGEST_NAME:
+    raise Refused(f'is damaged: no network is called {printable(metadata["model"])}')
   options = _from_json(metadata, 'options', '{}')
   preprocessing = _from_json(metadata, 'preprocessing', 'null')
   labels = _from_json(metadata, 'labels', 'null')

@@ -3,7 +3,7 @@
 A pickle is a program; `pickle.load` runs it, and so runs whatever its author chose.  Here it makes
 strings, numbers, bytes, lists, tuples and dicts by itself.  A name in it is looked up in a table of
 stand-ins of ours, imports nothing, and is refused if it is not there.  The work is bounded as well:
-the number of opcodes, and dict keys whose hashes are cheap.
+the number of opcodes, and dict keys that are cheap to hash and to compare.
 
 This replaces `pickle.Unpickler`: `find_class` bounds what that one calls, not what it takes.  Some
 files of a hundred bytes make it ask for gigabytes or hash for years.
@@ -16,8 +16,8 @@ from collections.abc import Callable
 from nfnets.weights.machine import Machine, Table
 from nfnets.weights.sources import Refused, Source
 
-# The largest network has 1,457 arrays, and an array takes about 60.
-MOST_OPCODES = 1_000_000
+# The largest network has 1,457 arrays, and an array takes about 60; optimizers keep as many again.
+MOST_OPCODES = 500_000
 _PROTOCOLS = range(2, 6)
 
 
@@ -103,7 +103,7 @@ def _remember(layout: str) -> Action:
 
 
 def _recall(layout: str) -> Action:
-  return lambda machine: machine.push(machine.memo[machine.number(layout)])
+  return lambda machine: machine.recall(machine.number(layout))
 
 
 _ACTIONS: dict[bytes, Action] = {

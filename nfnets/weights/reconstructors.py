@@ -4,7 +4,6 @@ None of those packages is imported but NumPy: the stand-ins take the arguments t
 functions get, check them, and make NumPy arrays and plain dicts.
 """
 
-import functools
 import math
 from collections.abc import Callable
 
@@ -12,10 +11,10 @@ import ml_dtypes
 import numpy as np
 
 from nfnets.weights.machine import Global, StandIn, Table, table_of
+from nfnets.weights.shapes import is_shape
 from nfnets.weights.sources import Refused, printable
 
 _NUMBERS = ('b1', *(f'{kind}{size}' for kind in 'iu' for size in (1, 2, 4, 8)), 'f2', 'f4', 'f8')
-_MOST_AXES = 32
 
 
 def make_array(data: object, dtype: np.dtype, shape: object, order: str = 'C') -> np.ndarray:
@@ -26,10 +25,8 @@ def make_array(data: object, dtype: np.dtype, shape: object, order: str = 'C') -
   """
   if type(data) is not bytes:
     raise Refused('refuses an array of Python objects: weights are numbers')
-  if type(shape) is not tuple or len(shape) > _MOST_AXES:
+  if type(shape) is not tuple or not is_shape(shape):
     raise Refused('is damaged: an array in it has no proper shape')
-  if not all(type(size) is int and size >= 0 for size in shape):
-    raise Refused('is damaged: an array in it has a size that is no number')
   if math.prod(shape) * dtype.itemsize != len(data):
     raise Refused(f'is damaged: an array in it has {len(data)} bytes, which is not what it needs')
   return np.ndarray(shape, dtype, data, order='F' if order == 'F' else 'C')
@@ -118,13 +115,15 @@ def _no_bytes() -> bytes:
 
 
 def _encoder() -> Callable[[object, object], bytes]:
-  """`_codecs.encode` for Latin-1, as protocol 2 writes bytes; equal texts share theirs."""
-  encode = functools.cache(lambda text: text.encode('latin-1'))
+  """`_codecs.encode` for Latin-1, as protocol 2 writes bytes; one text gives one."""
+  known: dict[int, tuple[str, bytes]] = {}  # by identity: comparing long texts can take hours
 
   def call(text: object, encoding: object = 'utf-8') -> bytes:
     if type(text) is not str or encoding not in ('latin1', 'latin-1'):
       raise Refused('refuses to encode anything but bytes written as text')
-    return encode(text)
+    if id(text) not in known:
+      known[id(text)] = text, text.encode('latin-1')
+    return known[id(text)][1]
 
   return call
 

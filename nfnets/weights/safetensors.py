@@ -17,6 +17,7 @@ import ml_dtypes
 import numpy as np
 
 from nfnets.errors import InputError
+from nfnets.weights.shapes import is_shape
 from nfnets.weights.sources import Refused, Source, opened, printable
 
 Tensors = dict[str, np.ndarray]
@@ -38,8 +39,8 @@ _DTYPES = {
 }
 _NAMES = {dtype.newbyteorder('='): name for name, dtype in _DTYPES.items()}
 _METADATA = '__metadata__'
-_LONGEST_HEADER = 100_000_000  # the limit of the format
-_MOST_AXES = 32
+# The format allows 100 MB, of which JSON could make gigabytes; the largest network needs 0.2 MB.
+_LONGEST_HEADER = 4_000_000
 
 
 def read(path: str | os.PathLike) -> tuple[Tensors, dict[str, str]]:
@@ -117,9 +118,9 @@ class _Entry(NamedTuple):
 def _header(source: Source) -> tuple[dict[str, _Entry], dict[str, str]]:
   (length,) = struct.unpack('<Q', source.read(8))
   if length > _LONGEST_HEADER:
-    raise Refused('is no safetensors file: its header would be longer than the format allows')
+    raise Refused(f'is no safetensors file: its header would have {length:,} bytes')
   try:
-    header = json.loads(source.read(length))
+    header = json.loads(str(source.read(length), 'utf-8'))  # from bytes it would guess others
   except (ValueError, RecursionError) as error:
     raise Refused('is no safetensors file: its header is no JSON') from error
   if type(header) is not dict:
@@ -132,10 +133,10 @@ def _header(source: Source) -> tuple[dict[str, _Entry], dict[str, str]]:
 
 def _entry(name: str, entry: object) -> _Entry:
   match entry:
-    case {'dtype': str(dtype), 'shape': [*shape], 'data_offsets': [int(begin), int(end)]}:
+    case {'dtype': str(dtype), 'shape': [*shape], 'data_offsets': [begin, end]}:
       if dtype not in _DTYPES:
         raise Refused(f'refuses {printable(name)}: NumPy has no dtype {printable(dtype)}')
-      proper = len(shape) <= _MOST_AXES and all(type(size) is int and size >= 0 for size in shape)
+      proper = type(begin) is type(end) is int and is_shape(shape)
       if proper and math.prod(shape) * _DTYPES[dtype].itemsize == end - begin:
         return _Entry(_DTYPES[dtype], tuple(shape), begin, end)
   raise Refused(f'is damaged: the entry of {printable(name)} in its header makes no sense')

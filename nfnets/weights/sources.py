@@ -2,11 +2,14 @@
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from nfnets.errors import InputError
+
+LONGEST_NAME = 1024
 
 
 class Refused(Exception):
@@ -25,7 +28,12 @@ class Source:
 
   def read(self, count: int) -> bytes:
     """Exactly `count` bytes, or `Refused`."""
-    data = self.stream.read(count) if 0 <= count <= self.remaining else b''
+    try:
+      data = self.stream.read(count) if 0 <= count <= self.remaining else b''
+    except OSError as error:
+      raise Refused(f'cannot be read: {error.strerror}') from error
+    except MemoryError as error:
+      raise Refused(f'does not fit into memory: {count} bytes in one piece') from error
     if len(data) != count:
       raise Refused(f'is cut short: {count} bytes are missing where {self.remaining} are left')
     self.remaining -= count
@@ -33,14 +41,11 @@ class Source:
 
   def read_line(self) -> bytes:
     """The bytes up to the next newline, which is dropped; a name of sane length."""
-    data = self.stream.readline(_LONGEST_NAME)
+    data = self.stream.readline(LONGEST_NAME)
     self.remaining -= len(data)
     if not data.endswith(b'\n'):
       raise Refused('is damaged: a name in it does not end')
     return data[:-1]
-
-
-_LONGEST_NAME = 1024
 
 
 @contextlib.contextmanager
@@ -53,11 +58,16 @@ def opened(path: str | os.PathLike) -> Iterator[Source]:
   path = Path(path)
   with named(path):
     try:
-      stream = path.open('rb')
+      stream = open(path, 'rb', opener=_open)  # noqa: SIM115 - closed below
     except OSError as error:
       raise Refused(f'cannot be read: {error.strerror}') from error
+    except ValueError as error:
+      raise Refused('cannot be read: no file can have this name') from error
     with stream:
-      size = os.fstat(stream.fileno()).st_size
+      status = os.fstat(stream.fileno())
+      if not stat.S_ISREG(status.st_mode):
+        raise Refused('is no file but a pipe or a device')
+      size = status.st_size
       if not size:
         raise Refused('is empty: was its download cut short?')
       yield Source(stream, size)
@@ -69,7 +79,18 @@ def named(path: str | os.PathLike) -> Iterator[None]:
   try:
     yield
   except Refused as refused:
-    raise InputError(f'{path}: {refused}') from refused
+    raise InputError(f'{shown(path)}: {refused}') from refused
+
+
+def _open(path: str, flags: int) -> int:
+  """Opens a file without waiting: nobody may ever write to a pipe."""
+  return os.open(path, flags | os.O_NONBLOCK)
+
+
+def shown(path: str | os.PathLike) -> str:
+  """A path for a message: one line that moves no cursor, whatever the file is called."""
+  text = os.fspath(path)
+  return text if text.isprintable() else ascii(text)
 
 
 def printable(name: object) -> str:

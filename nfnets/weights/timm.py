@@ -7,7 +7,7 @@ import numpy as np
 
 from nfnets.errors import InputError
 from nfnets.weights import safetensors, timm_names, torch_files
-from nfnets.weights.sources import Refused, named, opened
+from nfnets.weights.sources import Refused, named, opened, shown
 
 Params = dict[str, dict[str, np.ndarray]]
 
@@ -30,7 +30,7 @@ def read(path: str | os.PathLike, root: str) -> Params:
   try:
     return timm_names.from_timm(tensors, root)
   except InputError as error:
-    raise InputError(f'{path}: {error}') from error
+    raise InputError(f'{shown(path)}: {error}') from error
 
 
 def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:

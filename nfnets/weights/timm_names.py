@@ -15,6 +15,9 @@ import numpy as np
 
 from nfnets import names
 from nfnets.errors import InputError
+from nfnets.weights.sources import printable
+
+_MOST_BLOCKS = 1_000
 
 
 class _Leaf(NamedTuple):
@@ -111,7 +114,9 @@ def from_timm(tensors: Mapping[str, np.ndarray], root: str) -> Params:
   params: Params = {}
   for key, tensor in tensors.items():
     if key not in table:
-      raise InputError(f'tensors: {key!r} is no parameter of a timm network with root {root}')
+      raise InputError(
+        f"tensors: '{printable(key)}' is no parameter of a timm network with root {root}"
+      )
     _, module, leaf = table[key]
     array = _rearrange(tensor, leaf.timm_axes, leaf.axes, name=key)
     params.setdefault(module, {})[leaf.name] = array
@@ -185,6 +190,8 @@ def _depths_by_numbers(keys: Collection[str]) -> list[int]:
     stages.setdefault(stage, set()).add(block)
     if match[3]:
       projections.add((stage, block))
+  if (count := sum(map(len, stages.values()))) > _MOST_BLOCKS:
+    raise InputError(f'tensors: {count:,} blocks are more than any network has')
   _check_whole(stages, lambda stage: f'tensors: stages.{stage}')
   for stage, blocks in stages.items():
     _check_whole(blocks, lambda block, stage=stage: f'tensors: stages.{stage}.{block}')

@@ -9,15 +9,16 @@ import dataclasses
 import math
 import os
 import struct
-import zipfile
 from typing import TypeGuard
 
 import ml_dtypes
 import numpy as np
 
 from nfnets.weights import pickles, reconstructors
+from nfnets.weights.archives import opened_archive
 from nfnets.weights.machine import Global, Table, table_of
-from nfnets.weights.sources import Refused, Source, opened, printable
+from nfnets.weights.shapes import is_shape
+from nfnets.weights.sources import LONGEST_NAME, Refused, Source, opened, printable
 
 Tensors = dict[str, np.ndarray]
 
@@ -38,7 +39,6 @@ _INSIDE = ('state_dict_ema', 'model_ema', 'state_dict', 'model')
 _PARALLEL = 'module.'  # what DistributedDataParallel puts before every name
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
-_MOST_AXES = 32
 _MOST_TENSORS = 100_000
 _BIG_ENDIAN = 'was written on a big-endian machine: write it anew on another'
 
@@ -57,12 +57,9 @@ def read(path: str | os.PathLike) -> Tensors:
     InputError: the file cannot be read, is damaged, or holds anything but tensors in mappings.
   """
   with opened(path) as source:
-    return _read_archive(source) if _is_archive(path) else _read_in_a_row(source)
-
-
-def _is_archive(path: str | os.PathLike) -> bool:
-  with open(path, 'rb') as file:
-    return file.read(2) == b'PK'
+    start = source.stream.read(2)
+    source.stream.seek(0)
+    return _read_archive(source) if start == b'PK' else _read_in_a_row(source)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,9 +95,9 @@ class _Tensor:
 def _tensor(storage: object, offset: object, sizes: object, strides: object, *_: object) -> _Tensor:
   if not isinstance(storage, _Storage):
     raise Refused('is damaged: a tensor in it has no storage')
-  if type(offset) is not int or not 0 <= offset < 2**40:
+  if not _is_count(offset):
     raise Refused('is damaged: a tensor in it has no proper offset')
-  if not _are_counts(sizes) or not _are_counts(strides):
+  if not _are_counts(sizes) or not _are_counts(strides) or not is_shape(sizes):
     raise Refused('is damaged: a tensor in it has no proper sizes or strides')
   last = offset + sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True))
   # No more numbers than are stored: with a stride of 0 a size of 2**40 would fit as well.
@@ -110,9 +107,11 @@ def _tensor(storage: object, offset: object, sizes: object, strides: object, *_:
 
 
 def _are_counts(numbers: object) -> TypeGuard[tuple[int, ...]]:
-  if type(numbers) is not tuple or len(numbers) > _MOST_AXES:
-    return False
-  return all(type(number) is int and 0 <= number < 2**40 for number in numbers)
+  return type(numbers) is tuple and all(_is_count(number) for number in numbers)
+
+
+def _is_count(number: object) -> TypeGuard[int]:
+  return type(number) is int and 0 <= number < 2**40
 
 
 def _parameter(tensor: object, *_: object) -> object:
@@ -136,69 +135,36 @@ class _Storages(dict[str, _Storage]):
   def by_identity(self, identity: object) -> _Storage:
     """What stands in for a storage, by its persistent id."""
     match identity:
-      case ('storage', Global(value=np.dtype() as dtype), str(key), str(), int(length), *view):
+      case ('storage', Global(value=np.dtype() as dtype), str(key), str(), length, *view):
+        proper = _is_count(length) and len(key) <= LONGEST_NAME and view in ([], [None])
         storage = _Storage(key, dtype, length)
-        if view in ([], [None]) and length >= 0 and self.setdefault(key, storage) == storage:
+        if proper and self.setdefault(key, storage) == storage:
           return storage
     raise Refused('refuses a storage that is not described as torch does')
 
 
-# zipfile documents the first; the rest come from archives that were damaged on purpose.
-_ZIP_ERRORS = (
-  zipfile.BadZipFile,
-  EOFError,
-  LookupError,
-  OSError,
-  RuntimeError,
-  ValueError,
-  struct.error,
-)
-
-
 def _read_archive(source: Source) -> Tensors:
-  try:
-    with zipfile.ZipFile(source.stream) as archive:
-      return _read_members(_Members(archive, source.remaining))
-  except _ZIP_ERRORS as error:
-    raise Refused(f'is a damaged zip archive: {printable(str(error))}') from error
+  with opened_archive(source) as archive:
+    folder = _folder(archive.names)
+    # Older ones do not say in which order their bytes are.
+    order = f'{folder}byteorder'
+    if order in archive.names and archive.source(order).read(3) != b'lit':
+      raise Refused(_BIG_ENDIAN)
+    pickle = archive.source(f'{folder}data.pkl')
+    tensors = _state_dict(pickles.load(pickle, _table(), _Storages().by_identity))
+    storages = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
+    data = {
+      key: archive.source(f'{folder}data/{key}').read(of.size) for key, of in storages.items()
+    }
+    return {name: tensor.array(data[tensor.storage.key]) for name, tensor in tensors.items()}
 
 
-class _Members:
-  """The files in an archive of torch, all in one folder."""
-
-  def __init__(self, archive: zipfile.ZipFile, size: int):
-    self._archive = archive
-    self._budget = size  # entries may overlap: no more is read than the archive holds
-    found = [name for name in archive.namelist() if name.endswith('/data.pkl')]
-    if len(found) != 1:
-      raise Refused('is a zip archive, but not one of torch: it has no data.pkl')
-    self._folder = found[0].removesuffix('data.pkl')
-
-  def source(self, name: str) -> Source:
-    """A file of the archive."""
-    try:
-      info = self._archive.getinfo(self._folder + name)
-    except KeyError as error:
-      raise Refused(f'is damaged: it has no {printable(name)}') from error
-    self._budget -= info.file_size
-    if info.compress_type != zipfile.ZIP_STORED or self._budget < 0:
-      raise Refused(f'refuses {printable(name)} in it: compressed, or larger than the archive')
-    return Source(self._archive.open(info), info.file_size)
-
-  def byte_order(self) -> bytes:
-    """What the archive says about it: nothing in older ones."""
-    names = self._archive.namelist()
-    return self.source('byteorder').read(3) if f'{self._folder}byteorder' in names else b'lit'
-
-
-def _read_members(members: _Members) -> Tensors:
-  if members.byte_order() != b'lit':
-    raise Refused(_BIG_ENDIAN)
-  content = pickles.load(members.source('data.pkl'), _table(), _Storages().by_identity)
-  tensors = _state_dict(content)
-  storages = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
-  data = {key: members.source(f'data/{key}').read(of.size) for key, of in storages.items()}
-  return {name: tensor.array(data[tensor.storage.key]) for name, tensor in tensors.items()}
+def _folder(names: list[str]) -> str:
+  """The one folder that torch puts everything in, with a slash behind it."""
+  found = [name for name in names if name.endswith('/data.pkl')]
+  if len(found) != 1:
+    raise Refused('is a zip archive, but not one of torch: it has no data.pkl')
+  return found[0].removesuffix('data.pkl')
 
 
 def _read_in_a_row(source: Source) -> Tensors:
@@ -216,7 +182,8 @@ def _read_in_a_row(source: Source) -> Tensors:
   keys = load()
   if type(keys) is not list or not all(type(key) is str for key in keys):
     raise Refused('is damaged: its list of storages is none')
-  if sorted(keys) != sorted(storages):
+  # Each is looked up before they are compared with one another: those known are short.
+  if not all(key in storages for key in keys) or len(set(keys)) < max(len(keys), len(storages)):
     raise Refused('is damaged: it does not list its storages')
   data = {key: _counted(source, storages[key]) for key in keys}
   return {name: tensor.array(data[tensor.storage.key]) for name, tensor in tensors.items()}
