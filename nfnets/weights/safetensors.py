@@ -11,7 +11,7 @@ import os
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -120,7 +120,7 @@ def _header(source: Source) -> tuple[dict[str, _Entry], dict[str, str]]:
   if length > _LONGEST_HEADER:
     raise Refused(f'is no safetensors file: its header would have {length:,} bytes')
   try:
-    header = json.loads(str(source.read(length), 'utf-8'))  # from bytes it would guess others
+    header = json.loads(str(source.read(length), 'utf-8'), object_pairs_hook=_mapping)
   except (ValueError, RecursionError) as error:
     raise Refused('is no safetensors file: its header is no JSON') from error
   if type(header) is not dict:
@@ -129,6 +129,13 @@ def _header(source: Source) -> tuple[dict[str, _Entry], dict[str, str]]:
   if type(metadata) is not dict or not all(type(text) is str for text in metadata.values()):
     raise Refused(f'is damaged: {_METADATA} is no mapping of texts')
   return {name: _entry(name, entry) for name, entry in header.items()}, metadata
+
+
+def _mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+  mapping = dict(pairs)
+  if len(mapping) < len(pairs):
+    raise Refused('is damaged: its header has a name twice')
+  return mapping
 
 
 def _entry(name: str, entry: object) -> _Entry:

@@ -97,4 +97,5 @@ def printable(name: object) -> str:
   """A word of a file for a message: one short line, whatever it is."""
   if type(name) is not str:  # the repr of nested tuples may be endless
     return f'a {type(name).__name__}'
-  return ascii(name[:80])[1:-1] + ('...' if len(name) > 80 else '')
+  escaped = ascii(name[:80])[1:-1]
+  return escaped[:80] + ('...' if len(name) > 80 or len(escaped) > 80 else '')
