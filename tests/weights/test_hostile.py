@@ -2,11 +2,14 @@
 
 import json
 import os
+import pickle
 import re
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from weights import watched
 from weights.hostile import Files, array, begun, hostile_pickles, params
 from weights.hostile_tensors import (
@@ -22,11 +25,13 @@ from weights.test_torch_files import pickled, tensor
 Report = dict[str, dict]
 
 
-def read_watched(folder: Path, files: Files, suffix: str) -> Report:
-  """What came of each file; all are read in one process."""
+def read_watched(folder: Path, files: Files, suffix: str, size: int | None = None) -> Report:
+  """What came of each file, of the given size if any; all are read in one process."""
   names = {f'{index:04}{suffix}': name for index, name in enumerate(files)}
   for file, name in names.items():
     (folder / file).write_bytes(files[name])
+    if size is not None:
+      os.truncate(folder / file, size)
   done = subprocess.run(
     [sys.executable, watched.__file__, folder],
     env={**os.environ, 'OPENBLAS_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1'},
@@ -71,3 +76,16 @@ def test_safetensors(tmp_path: Path) -> None:
   assert len(hostile) > 60
   sound = safetensors({'head.fc.bias': entry()})
   assert_harmless(tmp_path, hostile, sound, '.safetensors')
+
+
+@pytest.mark.parametrize('suffix', ['.npz', '.pth', '.safetensors'])
+def test_files_that_are_larger_than_memory(tmp_path: Path, suffix: str) -> None:
+  size = 2**32
+  files = {
+    'bytes': begun() + pickle.BINBYTES8 + struct.pack('<Q', size),
+    'tensor': safetensors({'x': entry(shape=[size], end=size)}, b''),
+    'archive': archive(pickled({'x': tensor(stored())})),
+  }
+  for name, answer in read_watched(tmp_path, files, suffix, 2 * size).items():
+    assert (answer['raised'], answer['events']) == ('InputError', []), name
+    assert answer['message'].isprintable()
