@@ -174,6 +174,8 @@ def _header(metadata: Mapping[str, str]) -> Header:
   labels = _from_json(metadata, 'labels', 'null')
   if type(options) is not dict or 'model' not in metadata:
     raise Refused('is damaged: its header has no model or no options')
+  if not all(option.isidentifier() for option in options):
+    raise Refused('is damaged: the options in its header have names that are none')
   if type(preprocessing) not in (dict, type(None)) or not _is_labels(labels):
     raise Refused('is damaged: the preprocessing or the labels in its header are none')
   return Header(

@@ -283,10 +283,10 @@ def slow() -> Iterator[tuple[str, bytes]]:
     (begun() + b'}(' + keys + (number(UNLUCKY) + b'N') * 20_000 + b'u.'),
   )
   small = b''.join(number(key) + b'N' for key in [*walk(12, 2500), *range(4096, 9999)])
-  yield 'dicts with small keys', begun() + (b'}(' + small + b'u0') * 20 + b'N.'
+  yield 'dicts with small keys', begun() + (b'}(' + small + b'u0') * 10 + b'N.'
   yield (
     'dict with equal keys',
-    (begun() + _twins(5_000_000) + b'}(' + (get(0) + b'N' + get(1) + b'N') * 90_000 + b'u.'),
+    (begun() + _twins(2_000_000) + b'}(' + (get(0) + b'N' + get(1) + b'N') * 90_000 + b'u.'),
   )
   yield (
     'dict with one key',
@@ -297,7 +297,7 @@ def slow() -> Iterator[tuple[str, bytes]]:
     'encoding equal texts',
     (
       begun()
-      + _twins(5_000_000)
+      + _twins(2_000_000)
       + in_text('_codecs', 'encode')
       + put(2)
       + text('latin1')
@@ -330,10 +330,7 @@ REMEMBERED = b''.join(
 # Opcodes in the unit, and the unit that is repeated.
 FLOODS = {
   'marks': (1, b'('),
-  'lists': (1, b']'),
-  'memo': (1, b'\x94'),
   'tuples in tuples': (1, b'\x85'),
-  'lists in lists': (2, b']\x94'),
   'long numbers': (1, b'\x8a\x14' + b'\x7f' * 20),
   'names': (1, in_text('numpy', 'ndarray')),
   'arrays': (3, get(1) + get(2) + b'R'),
@@ -343,10 +340,12 @@ FLOODS = {
 
 def floods() -> Iterator[tuple[str, bytes]]:
   """As many opcodes as may be, and more; one thing in very many places; what holds itself."""
+  start = begun() + REMEMBERED + EMPTY_ARRAY
   for what, (opcodes, unit) in FLOODS.items():
-    start = begun() + REMEMBERED + EMPTY_ARRAY
-    yield f'flood of {what}', start + unit * (500_000 // opcodes + 1) + b'N.'
-  leaves = b''.join(text(str(index)) + get(0) for index in range(150_000))
+    yield f'flood of {what}', start + unit * (100_000 // opcodes) + b']a'
+  for what in ('tuples in tuples', 'names'):
+    yield f'endless flood of {what}', start + FLOODS[what][1] * 500_000 + b'N.'
+  leaves = b''.join(text(str(index)) + get(0) for index in range(110_000))
   yield (
     'one array under very many names',
     (begun() + array() + put(0) + b'0}' + text('m') + b'}(' + leaves + b'us.'),

@@ -105,3 +105,8 @@ def test_many_problems_are_counted_and_the_first_are_named() -> None:
   assert len(lines) == 20
   assert lines[0].startswith('  missing: ')
   assert last == '  and 82 more'
+
+
+def test_names_of_a_file_move_no_cursor() -> None:
+  _, line = refusal(params() | {'\x1b[2J\n': {'x' * 1000: np.ones(1)}})
+  assert line == rf'  unexpected: \x1b[2J\n {"x" * 80}... (1,)'

@@ -115,6 +115,8 @@ def test_what_has_no_place_is_refused_before_writing(
     (FILE_METADATA | {'options': '{'}, 'the options in its header are no JSON'),
     (FILE_METADATA | {'options': '[' * 100_000}, 'the options in its header are no JSON'),
     (FILE_METADATA | {'options': '[]'}, 'has no model or no options'),
+    (FILE_METADATA | {'options': '{"\\u001b": 1}'}, 'have names that are none'),
+    (FILE_METADATA | {'model': 'x' * 2000}, 'no network is called xxx'),
     (FILE_METADATA | {'labels': '{}'}, 'the preprocessing or the labels in its header are none'),
     (FILE_METADATA | {'labels': '[1]'}, 'the preprocessing or the labels in its header are none'),
     (FILE_METADATA | {'preprocessing': '[]'}, 'the preprocessing or the labels in its header'),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nfnets.errors import InputError
-from nfnets.weights import pickles
+from nfnets.weights import pickles, reconstructors
 from nfnets.weights.deepmind import read
 from nfnets.weights.machine import Global, table_of
 from nfnets.weights.sources import Refused, Source
@@ -124,6 +124,12 @@ def test_persistent_ids_go_to_who_asked_for_them() -> None:
     (HEAD + b'ccollections\nOrderedDict\n]R.', 'no proper arguments'),
     (HEAD + b'})Ns.', 'refuses a dict with a tuple as key'),
     (HEAD + b'}(\x8c\x01xu.', 'makes no sense'),
+    (HEAD + b'}(\x8c\x01xN\x8c\x01xNu.', 'a dict in it has x twice'),
+    (HEAD + b'}\x8c\x01x\x94Nsh\x00Ns.', 'a dict in it has x twice'),
+    (HEAD + b'}J\xff\xff\xff\x7fNs.', 'refuses a dict with a int as key'),
+    (HEAD + b'}X\x00\x08\x00\x00' + b'x' * 2048 + b'Ns.', 'refuses a dict with xxx'),
+    (HEAD + b'Nr\x40\x42\x0f\x00.', 'remembers more than 1,000,000 values'),
+    (HEAD + b'Nq\x05h\x04.', 'recalls what it never made'),
     (HEAD + b')N\x61.', 'appends to what is no list'),
     (HEAD + b')NNs.', 'adds keys to what is no dict'),
     (HEAD + b't.', 'makes no sense'),
@@ -332,3 +338,13 @@ def test_every_opcode_that_pickle_writes_from_protocol_2_is_known_or_refused_by_
       load(data)
     known = opcode.code.encode('latin-1') in pickles._ACTIONS or opcode.name == 'STOP'
     assert known or opcode.name in str(caught.value)
+
+
+def test_one_text_is_encoded_once() -> None:
+  """Equal texts are not compared; the same one does not become bytes again."""
+  encode = b'c_codecs\nencode\n\x94'
+  call = b'h\x01h\x00\x8c\x06latin1\x86R'
+  data = HEAD + b'\x8c\x03abc\x940' + encode + b'0' + call + call + b'\x86.'
+  first, second = pickles.load(Source(io.BytesIO(data), len(data)), reconstructors.table())
+  assert first == b'abc'
+  assert first is second

@@ -270,3 +270,14 @@ def test_params_of_no_or_two_networks_are_refused(tensors: dict[str, np.ndarray]
     to_timm(params | {'Other/~/linear': {'w': np.zeros((1, 1))}})
   with pytest.raises(InputError, match=r"'ResNet' is not known"):
     to_timm({'ResNet/~/linear': {'w': np.zeros((1, 1))}})
+
+
+def test_more_blocks_than_any_network_has_are_refused() -> None:
+  tensors = {f'stages.0.{block}.conv1.weight': np.zeros(1) for block in range(1001)}
+  with pytest.raises(InputError, match='^tensors: 1,001 blocks are more than any network has$'):
+    from_timm(tensors, 'NFNet')
+
+
+def test_a_name_in_an_error_is_one_short_line() -> None:
+  with pytest.raises(InputError, match=r"^tensors: '\\x1b\[2J\\nx{1,80}\.\.\.' is no param"):
+    from_timm({'\x1b[2J\n' + 'x' * 10_000: np.zeros(1)}, 'NFNet')
