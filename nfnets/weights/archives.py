@@ -5,6 +5,7 @@ import io
 import struct
 import zipfile
 from collections.abc import Iterator
+from typing import cast
 
 from nfnets.weights.sources import Refused, Source, printable
 
@@ -52,7 +53,7 @@ def opened_archive(source: Source) -> Iterator[Archive]:
     Refused: it is none, or what is done within meets damage.
   """
   try:
-    with _Stream(source.stream) as stream, zipfile.ZipFile(stream) as archive:
+    with _Stream(cast(io.BufferedReader, source.stream)) as stream, zipfile.ZipFile(stream) as archive:
       stream.most = source.remaining
       yield Archive(archive, source.remaining)
   except _ZIP_ERRORS as error:

@@ -274,7 +274,7 @@ def test_params_of_no_or_two_networks_are_refused(tensors: dict[str, np.ndarray]
 
 def test_more_blocks_than_any_network_has_are_refused() -> None:
   tensors = {f'stages.0.{block}.conv1.weight': np.zeros(1) for block in range(1001)}
-  with pytest.raises(InputError, match='^tensors: 1,001 blocks are more than any network has$'):
+  with pytest.raises(InputError, match=r'^tensors: 1,001 blocks are more than any network has$'):
     from_timm(tensors, 'NFNet')
 
 
