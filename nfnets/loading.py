@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast, get_args
 
@@ -24,6 +25,7 @@ _STEMS = (['stem_conv0'], ['initial_conv'])  # the first convolution of every ne
 
 
 _Arrays = dict[str, dict[str, np.ndarray]]
+_Shapes = tuple[Params, State]
 
 
 class Loaded(NamedTuple):
@@ -84,12 +86,16 @@ def load(
   if channels not in (None, *get_args(Channels)):
     raise InputError(f'channels={channels!r} must be one of {", ".join(get_args(Channels))}')
   path = _fetch(weights, source)
-  if model is None and source is not None:
-    model = str(weights)
-  read = _read(path, model)
-  model = _model_for(path, read, model)
-  header = read.header or Header(model.name, model.options, _provenance(path, source))
-  params, state = _fitted(path, read, model, new_head=new_head, channels=channels)
+  header = own.read_header(path) if files.kind_of(path) == 'nfnets' else None
+  if source is not None and not isinstance(model, Model):
+    model = create_model(model or str(weights))
+  if header is not None:
+    model = _checked(path, header, model)
+  if model is None:
+    raise InputError(f"{path} does not say which network it is for: name it, as model='nfnet_f0'")
+  read, model, shapes = _read(path, model)
+  params, state = _fitted(path, read, model, shapes, new_head=new_head, channels=channels)
+  header = header or Header(model.name, model.options, _provenance(path, source))
   del read  # so that the arrays can go one by one as they come to the device
   device_params, device_state = _on_device(params), _on_device(state)
   if new_head and model.num_classes:
@@ -157,28 +163,16 @@ def _fetch(weights: str | os.PathLike, source: Source | None) -> Path:
   return fetch[source](os.fspath(weights))
 
 
-def _read(path: Path, model: Model | str | None) -> files.Weights:
+def _read(path: Path, model: Model | str) -> tuple[files.Weights, Model, _Shapes]:
+  """The weights, their network and the shapes that it has."""
   if isinstance(model, str):
-    model = create_model(model)
-  if model is not None:
-    return files.read(path, model.family.root)
-  if files.kind_of(path) == 'nfnets':
-    return files.Weights(*own.read(path))
-  raise InputError(f"{path} does not say which network it belongs to: name it, as model='nfnet_f0'")
-
-
-def _model_for(path: Path, read: files.Weights, model: Model | str | None) -> Model:
-  """The network that the weights go into."""
-  if isinstance(model, Model):
-    if read.header is not None:
-      _check_header(path, read.header, model)
-    return model
-  if read.header is None:
-    return _sized(str(model), read.params)
-  named = _make(path, read.header)
-  if model not in (None, named.name):
-    raise InputError(f'{path} is for network {named.name}, not for {model}')
-  return named
+    read = files.read(path, create_model(model).family.root)
+    model = _sized(model, read.params)
+    return read, model, model.shapes()
+  with ThreadPoolExecutor(1) as beside:  # tracing takes longer than reading, which needs no Python
+    reading = beside.submit(files.read, path, model.family.root)
+    shapes = model.shapes()
+    return reading.result(), model, shapes
 
 
 def _sized(name: str, params: _Tree) -> Model:
@@ -193,22 +187,19 @@ def _sized(name: str, params: _Tree) -> Model:
   return create_model(name, **{'num_classes': 0, **sizes})
 
 
-def _make(path: Path, header: Header) -> Model:
-  try:
-    return create_model(header.model, **header.options)
-  except (InputError, TypeError) as error:
-    raise InputError(f'{path} belongs to a network that cannot be made: {error}') from error
-
-
 def _provenance(path: Path, source: Source | None) -> str:
   if source == 'deepmind':
     return f'{path.name}, released by DeepMind with arXiv 2102.06171'
   return f'{path.name}, released by timm' if source == 'timm' else f'converted from {path.name}'
 
 
-def _check_header(path: Path, header: Header, model: Model) -> None:
-  """Refuses what would fit and compute something else."""
+def _checked(path: Path, header: Header, model: Model | str | None) -> Model:
+  """The network that a file names, or `model` if it computes the same."""
   named = _make(path, header)
+  if not isinstance(model, Model):
+    if model not in (None, named.name):
+      raise InputError(f'{path} is for network {named.name}, not for {model}')
+    return named
   for what, found, given in (
     ('network', named.name, model.name),
     ('alpha', named.variant.alpha, model.variant.alpha),
@@ -216,14 +207,28 @@ def _check_header(path: Path, header: Header, model: Model) -> None:
   ):
     if found != given:
       raise InputError(f'{path} is for {what} {found}, but the model given has {what} {given}')
+  return model
+
+
+def _make(path: Path, header: Header) -> Model:
+  try:
+    return create_model(header.model, **header.options)
+  except (InputError, TypeError) as error:
+    raise InputError(f'{path} belongs to a network that cannot be made: {error}') from error
 
 
 def _fitted(
-  path: Path, read: files.Weights, model: Model, *, new_head: bool, channels: Channels | None
+  path: Path,
+  read: files.Weights,
+  model: Model,
+  expected: _Shapes,
+  *,
+  new_head: bool,
+  channels: Channels | None,
 ) -> tuple[_Arrays, _Arrays]:
   params: _Tree = read.params
   shapes: _Tree
-  shapes, state_shapes = model.shapes()
+  shapes, state_shapes = expected
   if channels is not None:
     params = _adapt_stem(params, shapes, channels)
   if new_head:

@@ -69,7 +69,9 @@ def test_deepminds_and_timms_need_a_network(tmp_path: Path, params: Any) -> None
   timm.write(tmp_path / 'x.safetensors', params)
   for path in tmp_path.iterdir():
     assert_equal(nfnets.load_weights(path, TEST)[0], params)
-    with pytest.raises(nfnets.InputError, match=r"does not say which network.* model='nfnet_f0'"):
+    with pytest.raises(
+      nfnets.InputError, match=r"does not say which network it is for.* model='nfnet_f0'"
+    ):
       nfnets.load_weights(path)
 
 

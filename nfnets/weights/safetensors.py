@@ -155,7 +155,8 @@ def _tensors(source: Source, entries: Mapping[str, _Entry]) -> Iterator[tuple[st
   for name, entry in sorted(entries.items(), key=lambda item: item[1][2:]):
     if entry.begin != place:
       raise Refused(f'is damaged: the bytes of {printable(name)} do not follow those before')
-    yield name, np.ndarray(entry.shape, entry.dtype, source.read(entry.end - entry.begin))
+    data = source.read_array(entry.end - entry.begin)
+    yield name, data.view(entry.dtype).reshape(entry.shape)
     place = entry.end
 
 

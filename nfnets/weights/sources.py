@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+
 from nfnets.errors import InputError
 
 LONGEST_NAME = 1024
+_ALIGNMENT = 64  # bytes
 
 
 class Refused(Exception):
@@ -28,16 +31,40 @@ class Source:
 
   def read(self, count: int) -> bytes:
     """Exactly `count` bytes, or `Refused`."""
+    with self._reading(count):
+      data = self.stream.read(count)
+    self._take(count, len(data))
+    return data
+
+  def read_array(self, count: int) -> np.ndarray:
+    """Exactly `count` bytes as uint8 [count], read-only, or `Refused`.
+
+    They lie as XLA wants arrays to lie, so that a CPU device takes them as they are.
+    """
+    with self._reading(count):
+      room = np.empty(count + _ALIGNMENT, np.uint8)
+      start = -room.ctypes.data % _ALIGNMENT
+      data = room[start : start + count]
+      found = self.stream.readinto(data.data) if count else 0  # type: ignore[attr-defined]
+    self._take(count, found)
+    data.flags.writeable = False
+    return data
+
+  @contextlib.contextmanager
+  def _reading(self, count: int) -> Iterator[None]:
+    if not 0 <= count <= self.remaining:
+      raise Refused(f'is cut short: {count} bytes are missing where {self.remaining} are left')
     try:
-      data = self.stream.read(count) if 0 <= count <= self.remaining else b''
+      yield
     except OSError as error:
       raise Refused(f'cannot be read: {error.strerror}') from error
     except MemoryError as error:
       raise Refused(f'does not fit into memory: {count} bytes in one piece') from error
-    if len(data) != count:
+
+  def _take(self, count: int, found: int) -> None:
+    if found != count:
       raise Refused(f'is cut short: {count} bytes are missing where {self.remaining} are left')
     self.remaining -= count
-    return data
 
   def read_line(self) -> bytes:
     """The bytes up to the next newline, which is dropped; a name of sane length."""

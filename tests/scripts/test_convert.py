@@ -44,7 +44,7 @@ def test_there_and_back(deepmind: Path, tmp_path: Path):
 
 def test_a_network_must_be_named(deepmind: Path, tmp_path: Path):
   done = ask_script('convert', deepmind, tmp_path / 'x')
-  assert_told(done, 2, 'T_haiku.npz does not say which network it belongs to')
+  assert_told(done, 2, 'T_haiku.npz does not say which network it is for')
   assert not list(tmp_path.iterdir())
 
 
