@@ -52,8 +52,9 @@ def opened_archive(source: Source) -> Iterator[Archive]:
   Raises:
     Refused: it is none, or what is done within meets damage.
   """
+  raw = cast(io.BufferedReader, source.stream)  # as `opened` made it
   try:
-    with _Stream(cast(io.BufferedReader, source.stream)) as stream, zipfile.ZipFile(stream) as archive:
+    with _Stream(raw) as stream, zipfile.ZipFile(stream) as archive:
       stream.most = source.remaining
       yield Archive(archive, source.remaining)
   except _ZIP_ERRORS as error:

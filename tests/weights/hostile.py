@@ -244,7 +244,7 @@ def names() -> Iterator[tuple[str, bytes]]:
     yield f'{what} as dtype', begun() + in_text('numpy', 'dtype') + text(name) + b'\x85R.'
     yield (
       f'{what} as dill type',
-      (begun() + in_text('dill._dill', '_load_type') + text(name) + b'\x85R.'),
+      begun() + in_text('dill._dill', '_load_type') + text(name) + b'\x85R.',
     )
 
 
@@ -275,37 +275,27 @@ def slow() -> Iterator[tuple[str, bytes]]:
   taken = walk(UNLUCKY_BITS, UNLUCKY_LENGTH)
   yield (
     'memo with unlucky places',
-    (begun() + b'N' + b''.join(map(put, taken)) + put(UNLUCKY) * 100_000 + b'.'),
+    begun() + b'N' + b''.join(map(put, taken)) + put(UNLUCKY) * 100_000 + b'.',
   )
   keys = b''.join(number(key) + b'N' for key in taken[:200_000])
   yield (
     'dict with unlucky keys',
-    (begun() + b'}(' + keys + (number(UNLUCKY) + b'N') * 20_000 + b'u.'),
+    begun() + b'}(' + keys + (number(UNLUCKY) + b'N') * 20_000 + b'u.',
   )
   small = b''.join(number(key) + b'N' for key in [*walk(12, 2500), *range(4096, 9999)])
   yield 'dicts with small keys', begun() + (b'}(' + small + b'u0') * 10 + b'N.'
   yield (
     'dict with equal keys',
-    (begun() + _twins(2_000_000) + b'}(' + (get(0) + b'N' + get(1) + b'N') * 90_000 + b'u.'),
+    begun() + _twins(2_000_000) + b'}(' + (get(0) + b'N' + get(1) + b'N') * 90_000 + b'u.',
   )
   yield (
     'dict with one key',
     begun() + text('x') + put(0) + b'}(' + (get(0) + b'N') * 180_000 + b'u.',
   )
+  function = in_text('_codecs', 'encode') + put(2) + text('latin1') + put(3)
   encode = b''.join(get(2) + get(index) + get(3) + b'\x86R0' for index in (0, 1))
-  yield (
-    'encoding equal texts',
-    (
-      begun()
-      + _twins(2_000_000)
-      + in_text('_codecs', 'encode')
-      + put(2)
-      + text('latin1')
-      + put(3)
-      + encode * 30_000
-      + b'.'
-    ),
-  )
+  calls_of_it = _twins(2_000_000) + function + encode * 30_000
+  yield 'encoding equal texts', begun() + calls_of_it + b'.'
   for what, end in {
     'alone': b'.',
     'as key': b'\x94}h\x64Ns.',
@@ -348,7 +338,7 @@ def floods() -> Iterator[tuple[str, bytes]]:
   leaves = b''.join(text(str(index)) + get(0) for index in range(110_000))
   yield (
     'one array under very many names',
-    (begun() + array() + put(0) + b'0}' + text('m') + b'}(' + leaves + b'us.'),
+    begun() + array() + put(0) + b'0}' + text('m') + b'}(' + leaves + b'us.',
   )
   inner = (
     b'}(' + b''.join(text(str(index)) + array(data=b'C\x04abcd') for index in range(300)) + b'u'
