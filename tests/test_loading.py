@@ -217,7 +217,13 @@ def test_weights_that_would_compute_something_else_are_refused(
 
 
 @pytest.mark.parametrize(
-  'header', [own.Header('nfnet_f9'), own.Header('test_nfnet', {'depth': 3}), own.Header('x', {})]
+  'header',
+  [
+    own.Header('nfnet_f9'),
+    own.Header('test_nfnet', {'depth': 3}),
+    own.Header('test_nfnet', {'num_classes': 1.5}),
+    own.Header('x', {}),
+  ],
 )
 def test_a_network_that_cannot_be_made_is_named(tmp_path: Path, header: own.Header) -> None:
   own.write(tmp_path / 'x', {}, header)

@@ -122,11 +122,25 @@ def _from_file(weights: str, model: str | None) -> Network:
 
 def _from_loaded(loaded: loading.Loaded, preprocessing: Preprocessing) -> Network:
   labels = loaded.header.labels
+  if labels is not None and len(labels) != loaded.model.num_classes:
+    raise InputError(
+      f'the weights name {len(labels)} classes, and the network has {loaded.model.num_classes}'
+    )
   if labels is None and loaded.model.num_classes == len(imagenet_labels()):
     labels = imagenet_labels()
   return Network(
-    loaded.model, loaded.params, loaded.state, preprocessing, labels, loaded.header.provenance
+    loaded.model,
+    loaded.params,
+    loaded.state,
+    preprocessing,
+    labels and tuple(map(_shown, labels)),
+    _shown(loaded.header.provenance),
   )
+
+
+def _shown(text: str) -> str:
+  """What a file says, in one line that moves no cursor."""
+  return ''.join(one for one in ' '.join(text.split()) if one.isprintable())
 
 
 def _preprocessing_of(model: Model, source: loading.Source | None) -> Preprocessing:

@@ -3,6 +3,7 @@
 import dataclasses
 import fnmatch
 import functools
+import numbers
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
 
@@ -168,8 +169,8 @@ def create_model(
   """
   row = find_variant(name)
   for argument, number, least in (('num_classes', num_classes, 0), ('in_channels', in_channels, 1)):
-    if number < least:
-      raise InputError(f'{argument}={number} must be {least} or more')
+    if not isinstance(number, numbers.Integral) or number < least:
+      raise InputError(f'{argument}={number!r} must be a whole number, {least} or more')
   options: dict[str, Any] = {
     'alpha': alpha,
     'drop_rate': drop_rate,

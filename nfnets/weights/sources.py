@@ -43,7 +43,7 @@ class Source:
     """
     with self._reading(count):
       room = np.empty(count + _ALIGNMENT, np.uint8)
-      start = -room.ctypes.data % _ALIGNMENT
+      start = -room.__array_interface__['data'][0] % _ALIGNMENT
       data = room[start : start + count]
       found = self.stream.readinto(data.data) if count else 0  # type: ignore[attr-defined]
     self._take(count, found)

@@ -114,6 +114,23 @@ def test_a_file_of_any_other(tmp_path: Path):
   assert network.labels == imagenet_labels()
 
 
+def test_what_a_file_says_moves_no_cursor(tmp_path: Path):
+  model = nfnets.create_model('nfnet_tiny', 2)
+  params = jax.device_get(model.init(jax.random.key(0))[0])
+  header = own.Header(model.name, model.options, 'from\n\x1b[2Jme', None, ('a\rb', 'c\u202e'))
+  own.write(tmp_path / 'x', params, header)
+  network = open_network(weights=str(tmp_path / 'x'))
+  assert (network.provenance, network.labels) == ('from [2Jme', ('a b', 'c'))
+
+
+def test_labels_are_as_many_as_classes(tmp_path: Path):
+  model = nfnets.create_model('nfnet_tiny', 2)
+  params = jax.device_get(model.init(jax.random.key(0))[0])
+  own.write(tmp_path / 'x', params, own.Header(model.name, model.options, labels=('a',)))
+  with pytest.raises(InputError, match='the weights name 1 classes, and the network has 2'):
+    open_network(weights=str(tmp_path / 'x'))
+
+
 def test_what_cannot_be_opened(finished: Finished, released: Path):
   with pytest.raises(InputError, match='give either weights or the workdir'):
     open_network()

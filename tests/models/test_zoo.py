@@ -359,8 +359,9 @@ def test_the_first_skip_gain_is_the_one_asked_for():
   ('arguments', 'message'),
   [
     ({'name': 'nfnet_f00'}, r"^model='nfnet_f00' is not known: did you mean nfnet_f0, "),
-    ({'num_classes': -1}, r'^num_classes=-1 must be 0 or more$'),
-    ({'in_channels': 0}, r'^in_channels=0 must be 1 or more$'),
+    ({'num_classes': -1}, r'^num_classes=-1 must be a whole number, 0 or more$'),
+    ({'num_classes': 2.5}, r'^num_classes=2\.5 must be a whole number, 0 or more$'),
+    ({'in_channels': 0}, r'^in_channels=0 must be a whole number, 1 or more$'),
     ({'drop_rate': 1.0}, r'^drop_rate=1.0: must be one finite number >= 0 and < 1$'),
     ({'drop_rate': float('nan')}, r'^drop_rate=nan: must be one finite number >= 0 and < 1$'),
     ({'stochdepth_rate': -0.1}, r'^stochdepth_rate=-0.1: must be one finite number >= 0 and < 1$'),
