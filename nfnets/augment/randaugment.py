@@ -90,7 +90,8 @@ def apply_operations(
   table = jax.tree.map(jnp.asarray, effects(magnitude, height, width, as_released=as_released))
   middle = jnp.float32(min(height * width // 256, 255)) if as_released else None
   start = _blend_start(images, draws.operations, middle)
-  tables = _tables(images, draws.operations, table.tables)
+  # The barrier keeps the tables from being computed again for every pixel.
+  tables = jax.lax.optimization_barrier(_tables(images, draws.operations, table.tables))
   # Since one of them does something, they may stand in any order.  What reads many pixels for one
   # comes first: compilers would compute again for each of them what came before.
   images = ops.blend(images, start, table.factors[draws.operations])
@@ -111,16 +112,11 @@ def _tables(images: jax.Array, operations: jax.Array, fixed: jax.Array) -> jax.A
 def _blend_start(images: jax.Array, operations: jax.Array, middle: jax.Array | None) -> jax.Array:
   """float32 [N, H, W, 3]: the images without what their operations enhance; black for most."""
   grey = ops.luminance(images)
-  starts = {
-    'Color': grey,
-    'Contrast': ops.mean_level(grey) if middle is None else middle,
-    'Sharpness': ops.smooth(images),
-  }
-  chosen = operations[:, None, None, None]
-  conditions = [chosen == NAMES.index(name) for name in starts]
-  shape = images.shape
-  return jnp.select(
-    [jnp.broadcast_to(one, shape) for one in conditions],
-    [jnp.broadcast_to(one, shape) for one in starts.values()],
-    jnp.float32(0),
-  )
+  start = jnp.zeros(images.shape, jnp.float32)
+  for name, without in (
+    ('Color', grey),
+    ('Contrast', ops.mean_level(grey) if middle is None else middle),
+    ('Sharpness', ops.smooth(images)),
+  ):
+    start = jnp.where(operations[:, None, None, None] == NAMES.index(name), without, start)
+  return start
