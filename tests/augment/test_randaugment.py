@@ -56,9 +56,10 @@ def applied(magnitude: int, as_released: bool = False) -> dict[tuple[str, int], 
 @pytest.mark.parametrize('name', NAMES)
 def test_an_operation_is_what_pillow_does(name, magnitude):
   may_tie = 0.005 if name == 'Rotate' else 0.0
+  rounded = {'AutoContrast', 'Color', 'Contrast', 'Brightness', 'Sharpness'}  # the rest is exact
   for sign in SIGNS:
     expected = oracle.apply(name, photograph(), magnitude, sign, CENTRE).astype(int)
-    apart = np.any(np.abs(applied(magnitude)[name, sign] - expected) > 1, axis=-1)
+    apart = np.any(np.abs(applied(magnitude)[name, sign] - expected) > (name in rounded), axis=-1)
     assert apart.mean() <= may_tie
 
 
