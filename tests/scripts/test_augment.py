@@ -15,6 +15,7 @@ def photos(tmp_path_factory):
   return folder
 
 
+@pytest.mark.slow
 def test_the_picture_holds_all_rows(photos, tmp_path):
   picture = tmp_path / 'all.png'
   done = ask_script(
