@@ -18,6 +18,7 @@ from nfnets.errors import InputError, RunError
 _FAILED_RUN = 1
 _BAD_INPUT = 2
 _INTERRUPTED = 130  # what shells report for Ctrl-C
+_PIPE_CLOSED = 141  # and for a command whose output nobody reads any more
 _HELP = {'help', 'helpshort', 'helpfull', 'helpxml'}
 
 
@@ -50,8 +51,9 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
 
   An `InputError`, a wrong flag, a wrong field or value of a config and a config file that is not
   there are told in one line on stderr, `error: ...`, without a traceback; the exit code is then 2.
-  A `RunError` is told likewise, with exit code 1; Ctrl-C exits with 130.  The docstring of the
-  script is what `--help` shows.
+  A `RunError` is told likewise, with exit code 1; Ctrl-C exits with 130, and with 141 and no
+  word what writes to a pipe that was closed, as `| head` does.  The docstring of the script is what
+  `--help` shows.
   """
   app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _guarded(_parse, argv))
   raise AssertionError('app.run does not return')
@@ -59,13 +61,18 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
 
 def _guarded(function: Callable[[list[str]], Any], argv: list[str]) -> Any:
   try:
-    return function(argv)
+    result = function(argv)
+    sys.stdout.flush()  # here, and not at the exit, where a closed pipe would be told
+    return result
   except (InputError, RunError) as error:
     _tell(f'error: {" ".join(str(error).split())}')
     sys.exit(_BAD_INPUT if isinstance(error, InputError) else _FAILED_RUN)
   except KeyboardInterrupt:
     _tell('interrupted')
     sys.exit(_INTERRUPTED)
+  except BrokenPipeError:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the exit
+    sys.exit(_PIPE_CLOSED)
 
 
 def _tell(line: str) -> None:

@@ -231,3 +231,19 @@ def test_help_shows_the_example(folder: Path):
   assert done.returncode == 0
   assert 'script.py --config=configs/tiny.py:f1' in done.stdout
   assert '--what' in done.stdout
+
+
+def test_a_closed_pipe_ends_a_command_without_a_word():
+  reading, writing = os.pipe()
+  os.close(reading)  # as `| head` does when it has enough
+  code = "from nfnets import command_line; command_line.run(lambda argv: print('x' * 100))"
+  done = subprocess.run(
+    [sys.executable, '-c', code],
+    stdout=writing,
+    stderr=subprocess.PIPE,
+    text=True,
+    check=False,
+    timeout=100,
+  )
+  os.close(writing)
+  assert (done.returncode, done.stderr) == (141, '')
