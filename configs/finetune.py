@@ -8,7 +8,7 @@ or one of timm's, is named behind the file; weights of your own are a file:
 
     --config=configs/finetune.py:nfnet_f3
     --config=configs/finetune.py:eca_nfnet_l0
-    --config=configs/finetune.py --config.finetune.weights=FILE
+    --config=configs/finetune.py --config.finetune.weights=FILE --config.finetune.source=none
 
 With few pictures, let less of the network learn (`--config.finetune.freeze_to=stage_1`, or `neck`
 for the head alone) or the first blocks more slowly (`--config.finetune.layer_decay=0.8`).  Pictures
