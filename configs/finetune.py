@@ -8,11 +8,13 @@ or one of timm's, is named behind the file; weights of your own are a file:
 
     --config=configs/finetune.py:nfnet_f3
     --config=configs/finetune.py:eca_nfnet_l0
-    --config=configs/finetune.py --config.finetune.weights=FILE --config.finetune.source=none
+    --config=configs/finetune.py --config.finetune.weights=FILE
 
 With few pictures, let less of the network learn (`--config.finetune.freeze_to=stage_1`, or `neck`
 for the head alone) or the first blocks more slowly (`--config.finetune.layer_decay=0.8`).  Pictures
 of another size need `--config.data.train_size` and `--config.data.test_size`, no other weights.
+For fewer epochs than 12 shorten the warm-up too, `--config.optimizer.warmup_epochs`; for fewer
+pictures than some thousands take a smaller `--config.batch_size`.
 """
 
 from nfnets.training.config import Config, FineTuneConfig, ModelConfig, OptimizerConfig

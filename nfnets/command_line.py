@@ -50,7 +50,8 @@ def run(main: Callable[[list[str]], int | None]) -> NoReturn:
   """Parses the flags, calls `main` with the other arguments (the command's name first), and exits.
 
   An `InputError`, a wrong flag, a wrong field or value of a config and a config file that is not
-  there are told in one line on stderr, `error: ...`, without a traceback; the exit code is then 2.
+  there are told in one line on stderr, `error: ...`, with the error's details each in another below
+  it and without a traceback; the exit code is then 2.
   A `RunError` is told likewise, with exit code 1; Ctrl-C exits with 130, and with 141 and no
   word what writes to a pipe that was closed, as `| head` does.  The docstring of the script is what
   `--help` shows.
@@ -64,15 +65,22 @@ def _guarded(function: Callable[[list[str]], Any], argv: list[str]) -> Any:
     result = function(argv)
     sys.stdout.flush()  # here, and not at the exit, where a closed pipe would be told
     return result
-  except (InputError, RunError) as error:
-    _tell(f'error: {" ".join(str(error).split())}')
-    sys.exit(_BAD_INPUT if isinstance(error, InputError) else _FAILED_RUN)
+  except InputError as error:
+    _tell('\n  '.join(map(_one_line, [f'error: {error.message}', *error.details])))
+    sys.exit(_BAD_INPUT)
+  except RunError as error:
+    _tell(_one_line(f'error: {error}'))
+    sys.exit(_FAILED_RUN)
   except KeyboardInterrupt:
     _tell('interrupted')
     sys.exit(_INTERRUPTED)
   except BrokenPipeError:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the exit
     sys.exit(_PIPE_CLOSED)
+
+
+def _one_line(text: str) -> str:
+  return ' '.join(text.split())
 
 
 def _tell(line: str) -> None:

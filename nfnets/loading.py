@@ -19,21 +19,18 @@ Source = Literal['deepmind', 'timm']
 Channels = Literal['sum', 'mean']
 Form = Literal['nfnets', 'timm']
 _Tree = Mapping[str, Mapping[str, Any]]
-
-
-_STEMS = (['stem_conv0'], ['initial_conv'])  # the first convolution of every network
-
-
 _Arrays = dict[str, dict[str, np.ndarray]]
 _Shapes = tuple[Params, State]
+
+_STEMS = (['stem_conv0'], ['initial_conv'])  # the first convolution of every network
 
 
 class Loaded(NamedTuple):
   """A network with its weights, and what is known about them."""
 
   model: Model
-  params: Mapping[str, Mapping[str, Any]]
-  state: Mapping[str, Mapping[str, Any]]
+  params: _Tree
+  state: _Tree
   header: Header
   """As one of our files has it; of other files, the network's name and where they are from."""
 
@@ -92,7 +89,10 @@ def load(
   if header is not None:
     model = _checked(path, header, model)
   if model is None:
-    raise InputError(f"{path} does not say which network it is for: name it, as model='nfnet_f0'")
+    raise InputError(
+      f"{path} does not say which network it is for: name it, as model='nfnet_f0' "
+      '(--model=nfnet_f0)'
+    )
   read, model, shapes = _read(path, model)
   params, state = _fitted(path, read, model, shapes, new_head=new_head, channels=channels)
   header = header or Header(model.name, model.options, _provenance(path, source))
@@ -121,10 +121,12 @@ def save_weights(
     params: as `model.init` makes them.
     state: likewise; may be left out where it is empty.
     provenance: where the numbers are from, in words.
-    form: 'nfnets', or 'timm' for a file that timm loads, without names and words.
+    form: 'nfnets', or 'timm' for a file with timm's names and without words, which timm loads if it
+      has such a network.
 
   Raises:
-    InputError: they are not of this model, the file cannot be written, or timm has no such network.
+    InputError: they are not of this model, the file cannot be written, or a parameter has no name
+      in timm.
   """
   header = Header(model.name, model.options, provenance)
   save(path, Loaded(model, params, state or {}, header), form)
@@ -152,8 +154,8 @@ def _fetch(weights: str | os.PathLike, source: Source | None) -> Path:
       return path
     what = 'is a folder' if path.is_dir() else 'is no file'
     raise InputError(
-      f'weights={os.fspath(weights)!r} {what}; to download what was released, give the name of a '
-      "network and source='deepmind' or source='timm'"
+      f'weights={os.fspath(weights)!r} {what}; for what was released give the name of a network '
+      "with source='deepmind' or source='timm' (--model=NAME --weights=deepmind or timm)"
     )
   from nfnets.weights import hub  # not before: what speaks HTTP takes long to import
 
@@ -240,7 +242,8 @@ def _fitted(
   try:
     fitted = fit(params, shapes, name=str(path))
   except InputError as error:
-    raise InputError('\n  '.join([str(error), *_advice(params, shapes, model)])) from error
+    advice = _advice(params, shapes, model)
+    raise InputError(error.message, [*error.details, *advice]) from error
   return fitted, fit(read.state, state_shapes, name=f'{path}, state:')
 
 

@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
   network.save(path, cast(Form, TO.value))
   print(
     f'{network.model.name}, {_count(network):,} parameters ({network.provenance}), written to '
-    f'{path} for {TO.value} to load'
+    f'{path} in the format of {TO.value}'
   )
 
 

@@ -247,3 +247,15 @@ def test_a_closed_pipe_ends_a_command_without_a_word():
   )
   os.close(writing)
   assert (done.returncode, done.stderr) == (141, '')
+
+
+def test_details_are_told_below_the_line_each_in_one(capsys: pytest.CaptureFixture[str]) -> None:
+  def main(argv: list[str]) -> None:
+    raise InputError('3 things\nare wrong', ['the first\n is this', 'the second'])
+
+  with pytest.raises(SystemExit) as end:
+    command_line._guarded(main, ['x.py'])
+  assert end.value.code == 2
+  assert capsys.readouterr().err == (
+    'error: 3 things are wrong\n  the first is this\n  the second\n'
+  )

@@ -232,7 +232,7 @@ def test_a_network_that_cannot_be_made_is_named(tmp_path: Path, header: own.Head
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-  with pytest.raises(nfnets.InputError, match=r"is no file; to download .* source='deepmind'"):
+  with pytest.raises(nfnets.InputError, match=r"is no file; for .* source='deepmind'"):
     nfnets.load_weights(tmp_path / 'x')
   with pytest.raises(nfnets.InputError, match='is a folder'):
     nfnets.load_weights(tmp_path)

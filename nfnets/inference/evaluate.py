@@ -86,6 +86,11 @@ def evaluate(
       f'dataset={dataset!r} has {row.num_classes} classes, and the network '
       f'{network.model.num_classes}: it was made for other data'
     )
+  if network.model.in_channels not in (1, 3):
+    raise InputError(
+      f'the network takes images of {network.model.in_channels} channels, and photographs have 3, '
+      'or 1 for their luminance'
+    )
   split = split or row.eval_split
   records = open_records(data_dir, row, split)
   spread = make_mapping(mapping)

@@ -20,9 +20,6 @@ from nfnets.inference.inputs import Photo
 from nfnets.inference.network import Network
 from nfnets.models.zoo import Params, State
 
-LUMINANCE = (0.299, 0.587, 0.114)
-"""Shares of red, green and blue in grey (ITU-R BT.601), as JPEG and Pillow have them."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Class:
@@ -109,26 +106,15 @@ def predict(
 def _classifier(network: Network, precision: str) -> Callable[[np.ndarray], np.ndarray]:
   """The compiled network: float32 [N, S, S, 3] pixels to float32 [N, classes] probabilities."""
   grey = network.model.in_channels == 1
-  mean, std = ((_luminance(of),) if grey else of for of in (network.mean, network.std))
 
   @jax.jit
   def probabilities(params: Params, state: State, images: jax.Array) -> jax.Array:
-    pixels = _luminance_of(images) if grey else images
-    inputs = normalize(pixels, mean, std, precision)
+    inputs = normalize(images, network.mean, network.std, precision, grey=grey)
     outputs, _ = network.model.apply(params, state, None, inputs)
     return jax.nn.softmax(outputs['logits'].astype(jnp.float32))
 
   params, state = jax.device_put((network.params, network.state))
   return lambda images: np.asarray(probabilities(params, state, images))
-
-
-def _luminance(channels: Sequence[float]) -> float:
-  return sum(share * value for share, value in zip(LUMINANCE, channels, strict=True))
-
-
-def _luminance_of(images: jax.Array) -> jax.Array:
-  # Not a product of matrices: accelerators would round what goes into it.
-  return (images * jnp.asarray(LUMINANCE)).sum(axis=-1, keepdims=True)
 
 
 def _prepared(

@@ -53,7 +53,7 @@ def fit(
     rest = len(problems) - _MOST_LINES
     tail = [f'and {rest} more'] if rest > 0 else []
     lines = [*problems[:_MOST_LINES], *tail]
-    raise InputError('\n  '.join([f'{name} does not fit the network: {counts}', *lines]))
+    raise InputError(f'{name} does not fit the network: {counts}', lines)
   return {
     module: {leaf: _cast(params[module][leaf], shaped.dtype) for leaf, shaped in leaves.items()}
     for module, leaves in expected.items()

@@ -1,14 +1,17 @@
 """Getting the released weights: downloaded once, used from the cache ever after."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
-from nfnets.names import look_up
+from nfnets.errors import InputError
 from nfnets.weights import deepmind, huggingface, timm_hub
 from nfnets.weights.cache import cache_folder, is_offline
 from nfnets.weights.downloads import download
 from nfnets.weights.transfers import Report
 
 _OFFLINE = 'NFNETS_OFFLINE'
+_T = TypeVar('_T')
 
 
 def fetch_deepmind(
@@ -25,7 +28,7 @@ def fetch_deepmind(
   Raises:
     InputError: there are no such weights, or they can neither be found nor downloaded.
   """
-  released = look_up(name, deepmind.RELEASED, argument="source='deepmind', model")
+  released = _weights_of(name, 'deepmind', deepmind.RELEASED)
   return download(
     released.url,
     cache_folder() / released.file,
@@ -61,7 +64,7 @@ def fetch_timm(
     InputError: there are no such weights, they can neither be found nor downloaded, or
       huggingface_hub is not installed.
   """
-  released = look_up(name, timm_hub.RELEASED, argument="source='timm', model")
+  released = _weights_of(name, 'timm', timm_hub.RELEASED)
   return huggingface.fetch(
     released.repo,
     timm_hub.FILE,
@@ -70,3 +73,9 @@ def fetch_timm(
     endpoint=endpoint,
     cache=cache,
   )
+
+
+def _weights_of(name: str, source: str, released: Mapping[str, _T]) -> _T:
+  if name not in released:
+    raise InputError(f'source={source!r} has no weights of {name!r}, but of {", ".join(released)}')
+  return released[name]

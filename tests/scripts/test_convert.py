@@ -27,8 +27,8 @@ def test_there_and_back(deepmind: Path, tmp_path: Path):
   done = ask_script('convert', deepmind, ours, '--model=nfnet_tiny')
   assert done.returncode == 0, done.stderr
   assert done.stdout == (
-    f'nfnet_tiny, 984,767 parameters (converted from T_haiku.npz), written to {ours} for nfnets '
-    'to load\n'
+    f'nfnet_tiny, 984,767 parameters (converted from T_haiku.npz), written to {ours} in the '
+    'format of nfnets\n'
   )
   header = own.read_header(ours)
   assert (header.model, header.options) == ('nfnet_tiny', {'num_classes': 10, 'in_channels': 3})

@@ -94,8 +94,12 @@ def test_deepminds_offline(released: Server, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
   ('fetch', 'name', 'message'),
   [
-    (fetch_deepmind, 'nfnet_f7', r"source='deepmind', model='nfnet_f7' is not known: .*nfnet_f6"),
-    (fetch_timm, 'eca_nfnet_l3', r"source='timm', model='eca_nfnet_l3' is not .*eca_nfnet_l2"),
+    (
+      fetch_deepmind,
+      'nfnet_f7',
+      r"'deepmind' has no weights of 'nfnet_f7', but of .*nfnet_f6",
+    ),
+    (fetch_timm, 'eca_nfnet_l3', r"'timm' has no weights of 'eca_nfnet_l3', but of .*eca_nfnet_l2"),
   ],
 )
 def test_without_released_weights(fetch: object, name: str, message: str) -> None:
