@@ -160,4 +160,6 @@ def _labels_of(derived: Derived, data_dir: str) -> tuple[str, ...] | None:
     names = class_names(data_dir, derived.dataset)
   except InputError:
     return None
+  if len(names) != derived.model.num_classes:
+    return None
   return imagenet_labels() if names == imagenet_wnids() else names

@@ -45,7 +45,7 @@ def kept(execution):
 @pytest.mark.parametrize(
   'execution',
   [
-    Execution(remat='block'),
+    pytest.param(Execution(remat='block'), marks=pytest.mark.slow),
     pytest.param(Execution(remat='stage', remat_policy='convolutions'), marks=pytest.mark.slow),
     Execution(remat='block', remat_policy='convolutions', scan_from=2),
   ],

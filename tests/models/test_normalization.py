@@ -69,6 +69,7 @@ def test_fresh_state_is_that_of_no_data_and_training_moves_it(name: str) -> None
   )
 
 
+@pytest.mark.slow
 def test_the_post_activation_network_computes() -> None:
   """Evaluation of a fresh network is finite and does not depend on the rest of the batch."""
   model = nfnets.create_model('resnet50_v1', 0)

@@ -107,6 +107,7 @@ def test_any_height_and_width_will_do(size):
   assert all(np.all(np.isfinite(output)) for output in outputs.values())
 
 
+@pytest.mark.slow
 def test_not_compiled_it_gives_the_same():
   assert_close(apply(golden_params(), IMAGES), evaluate(IMAGES), rtol=1e-4)
 
@@ -159,6 +160,7 @@ def test_gradients_reach_every_parameter_and_agree_with_differences():
   assert float(slope) == pytest.approx(float(ahead - behind) / (2 * step), rel=0.02)
 
 
+@pytest.mark.slow
 def test_checkpoint_gives_the_same_gradients():
   plain = jax.jit(jax.grad(loss))(golden_params(), IMAGES)
   remade = jax.jit(jax.grad(jax.checkpoint(loss)))(golden_params(), IMAGES)

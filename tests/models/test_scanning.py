@@ -62,7 +62,14 @@ def test_the_tree_and_its_first_values_are_the_same(name):
   jax.tree.map(np.testing.assert_array_equal, looped, unrolled)
 
 
-@pytest.mark.parametrize('name', ['nfnet_tiny', 'resnet50', 'resnet50_v1', 'fixup_resnet50'])
+@pytest.mark.parametrize(
+  'name',
+  [
+    'nfnet_tiny',
+    'resnet50_v1',
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ('resnet50', 'fixup_resnet50')),
+  ],
+)
 def test_outputs_state_and_gradients_are_the_same(name):
   params, state = model(name, UNROLLED).init(KEY)
   images = jax.random.normal(jax.random.key(1), (3, 16, 16, 3))
@@ -107,6 +114,7 @@ def test_state_is_kept_in_evaluation():
   jax.tree.map(np.testing.assert_array_equal, after, state)
 
 
+@pytest.mark.slow
 def test_it_works_inside_of_another_haiku_module():
   """Paths below a user's own module, in bfloat16, and with Haiku's own `init`."""
 

@@ -17,12 +17,26 @@ RECIPE = '--config=configs/quickstart.py'
   [
     ([], ['--config=... is missing', '--help shows an example']),
     ([RECIPE, '--config.model.name=nfnet_f9'], ["model='nfnet_f9'", 'did you mean nfnet_f']),
-    ([RECIPE, '--config.optimizer.momentun=1'], ['momentun=1', 'did you mean momentum?']),
-    ([RECIPE, '--config.optimizer.momentum=1.5'], ['optimizer.momentum=1.5', '>= 0 and < 1']),
-    ([RECIPE, '--config.batch_size=many'], ['--config.batch_size=many']),
+    pytest.param(
+      [RECIPE, '--config.optimizer.momentun=1'],
+      ['momentun=1', 'did you mean momentum?'],
+      marks=pytest.mark.slow,
+    ),
+    pytest.param(
+      [RECIPE, '--config.optimizer.momentum=1.5'],
+      ['optimizer.momentum=1.5', '>= 0 and < 1'],
+      marks=pytest.mark.slow,
+    ),
+    pytest.param(
+      [RECIPE, '--config.batch_size=many'], ['--config.batch_size=many'], marks=pytest.mark.slow
+    ),
     ([RECIPE, '--config.data.data_dir=/no/data'], ["'/no/data'", 'scripts/prepare.py digits']),
-    (['--config=configs/quickstar.py'], ['did you mean configs/quickstart.py?']),
-    ([RECIPE, 'quickly'], ["'quickly' is no flag"]),
+    pytest.param(
+      ['--config=configs/quickstar.py'],
+      ['did you mean configs/quickstart.py?'],
+      marks=pytest.mark.slow,
+    ),
+    pytest.param([RECIPE, 'quickly'], ["'quickly' is no flag"], marks=pytest.mark.slow),
   ],
   ids=lambda value: value[-1] if value else 'nothing',
 )

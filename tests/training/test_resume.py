@@ -124,6 +124,7 @@ def test_killed_at_any_moment(tmp_path, data_dir, unbroken) -> None:
   assert_same_run(workdir, unbroken)
 
 
+@pytest.mark.slow
 def test_asked_to_stop(tmp_path, data_dir, unbroken) -> None:
   workdir = tmp_path / 'run'
   process = start(workdir, data_dir)
