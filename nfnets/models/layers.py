@@ -100,7 +100,9 @@ class WSConv2D(hk.Module):
     kernel = hk.get_parameter('w', (size, size, channels // self.groups, out), init=Normal())
     gain = hk.get_parameter('gain', (out,), init=Constant(self.first_gain))
     bias = hk.get_parameter('bias', (out,), init=Constant(0.0))
-    kernel = self.standardization(kernel, gain).astype(x.dtype)
+    if not hk.running_init():  # where shapes alone matter; this takes a third of tracing
+      kernel = self.standardization(kernel, gain)
+    kernel = kernel.astype(x.dtype)
     y = convolve(
       x, kernel, stride=self.stride, groups=self.groups, symmetric_padding=self.symmetric_padding
     )

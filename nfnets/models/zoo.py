@@ -65,7 +65,9 @@ class Model:
     """Shapes and dtypes of what `init` makes, as `jax.ShapeDtypeStruct`s."""
     # Equal blocks have equal shapes: in a loop, one of them is traced for all.
     looped = dataclasses.replace(self, execution=Execution(scan_from=2))
-    return shapes(looped._training(), self._image())
+    # Without batch normalization nothing but the drawing of what is dropped depends on training.
+    is_training = not self.family.tracks_variance
+    return shapes(functools.partial(looped._forward, is_training=is_training), self._image())
 
   def apply(
     self,
