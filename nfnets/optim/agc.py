@@ -95,7 +95,7 @@ def adaptive_grad_clip(
         'call update(updates, state, params)'
       )
     norms = _unit_norms(updates, params, clipping, eps, norm, output_axes)
-    fraction = _fraction(jax.tree.map(_count, updates, norms))
+    fraction = fraction_clipped(jax.tree.map(_count, updates, norms))
     return jax.tree.map(_clip, updates, norms), AdaptiveGradClipState(clipped=fraction)
 
   return optax.GradientTransformation(init, update)
@@ -167,7 +167,8 @@ def _count(gradient: jax.Array, norms: _UnitNorms) -> UnitCount:
   return UnitCount(clipped=jnp.sum(norms.too_large), total=norms.gradient.size)
 
 
-def _fraction(counts: Any) -> jax.Array:
+def fraction_clipped(counts: Any) -> jax.Array:
+  """The fraction of clipped units, float32, in a tree of `UnitCount`s."""
   leaves = jax.tree.leaves(counts, is_leaf=lambda node: isinstance(node, UnitCount))
   clipped = sum((count.clipped for count in leaves), start=jnp.zeros((), jnp.float32))
   return (clipped / max(sum(count.total for count in leaves), 1)).astype(jnp.float32)

@@ -9,8 +9,9 @@ head            of the classifier
 The names are those of the features that a network returns.
 """
 
+import itertools
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import jax
@@ -49,6 +50,28 @@ def place_of(module: str, name: str) -> str:
   if name in _OF_THE_NETWORK:
     return _OF_THE_NETWORK[name]
   raise InputError(f'params: {module!r} {name!r} has no place among stem, blocks, neck and head')
+
+
+def stage_of(place: str, depths: Sequence[int]) -> str:
+  """The part of the network that `place` belongs to: a block's stage, or the place itself.
+
+  Args:
+    place: as `place_of` names it.
+    depths: how many blocks each stage has.
+
+  Raises:
+    InputError: there are not so many blocks.
+
+  >>> stage_of('block_3', [1, 2, 6, 3])
+  'stage_2'
+  """
+  block = _number(place)
+  if block < 0:
+    return place
+  for stage, end in enumerate(itertools.accumulate(depths)):
+    if block < end:
+      return f'stage_{stage}'
+  raise InputError(f'place={place!r}: stages of {list(depths)} blocks have {sum(depths)}')
 
 
 def place_tree(params: optax.Params) -> Any:

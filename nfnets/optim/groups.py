@@ -20,6 +20,7 @@ from nfnets.errors import InputError
 
 Group = Literal['weights', 'gains_biases', 'classifier']
 GROUPS: tuple[Group, ...] = get_args(Group)
+CLIPPED_GROUPS: tuple[Group, ...] = ('weights', 'gains_biases')
 
 # Parameter names that mean a gain or a bias: as a whole, and wherever they occur in a name.
 GAIN_BIAS_NAMES = ('scale', 'offset', 'b')

@@ -7,7 +7,7 @@ import optax
 from nfnets.arguments import check_number
 from nfnets.optim.agc import Norm, adaptive_grad_clip
 from nfnets.optim.depths import in_places, scale_by_depth
-from nfnets.optim.groups import Group, in_groups
+from nfnets.optim.groups import CLIPPED_GROUPS, Group, in_groups
 
 
 def sgd_agc(
@@ -19,7 +19,7 @@ def sgd_agc(
   clipping: float | None = 0.01,
   clip_eps: float = 1e-3,
   clip_norm: Norm = 'unit',
-  clip_groups: Sequence[Group] = ('weights', 'gains_biases'),
+  clip_groups: Sequence[Group] = CLIPPED_GROUPS,
   decay_groups: Sequence[Group] = ('weights', 'classifier'),
   layer_decay: float | None = None,
   frozen: Collection[str] = (),

@@ -12,6 +12,7 @@ import nfnets
 from nfnets.errors import InputError
 from nfnets.models.residual import feature_names
 from nfnets.optim import depth_tree, in_places, place_of, place_tree, scale_by_depth
+from nfnets.optim.depths import stage_of
 from nfnets.weights.timm_names import from_timm
 
 GOLDEN = pathlib.Path(__file__).parents[1] / 'golden' / 'param_trees.json'
@@ -150,3 +151,12 @@ def test_it_is_an_ordinary_transform():
   updates, _ = jax.jit(chain.update)(PARAMS, chain.init(PARAMS), PARAMS)
   assert updates['NFNet/~/linear']['b'].tolist() == [2, 2]
   assert updates['NFNet/~/nf_block']['skip_gain'] == 0.5
+
+
+def test_the_stage_of_a_block_follows_from_the_depths():
+  depths = (1, 2, 6, 3)
+  stages = [stage_of(f'block_{i}', depths) for i in range(12)]
+  assert stages == ['stage_0', *['stage_1'] * 2, *['stage_2'] * 6, *['stage_3'] * 3]
+  assert [stage_of(place, depths) for place in ('stem', 'neck', 'head')] == ['stem', 'neck', 'head']
+  with pytest.raises(InputError, match=r"^place='block_12': stages of \[1, 2, 6, 3\] blocks"):
+    stage_of('block_12', depths)

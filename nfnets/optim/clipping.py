@@ -1,0 +1,63 @@
+"""How much of each part of a network gradient clipping holds back: a figure for the log."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import jax
+import optax
+
+from nfnets.optim.agc import Norm, UnitCount, clipped_units, fraction_clipped
+from nfnets.optim.depths import in_places, place_tree, stage_of
+from nfnets.optim.groups import CLIPPED_GROUPS, Group, in_groups
+
+ALL = 'all'
+
+
+def clipped_fractions(
+  gradients: optax.Updates,
+  params: optax.Params,
+  clipping: jax.typing.ArrayLike,
+  *,
+  depths: Sequence[int],
+  eps: jax.typing.ArrayLike = 1e-3,
+  norm: Norm = 'unit',
+  groups: Sequence[Group] = CLIPPED_GROUPS,
+  frozen: Collection[str] = (),
+) -> dict[str, jax.Array]:
+  """The fraction of units that `sgd_agc` with the same arguments clips, part by part.
+
+  Nothing is kept in the optimizer's state for it; beside the update in one `jit`, the norms are
+  computed only once.
+
+  Args:
+    gradients: module path -> name -> array, before clipping.
+    params: the parameters, in the same structure.
+    clipping: largest ratio of gradient norm to weight norm.
+    depths: how many blocks each stage of the network has.
+    eps: the least weight norm counted.
+    norm: 'unit', 'layer' or 'global'; see `adaptive_grad_clip`.
+    groups: the parameter groups that are clipped.
+    frozen: the places whose parameters stay as they are.
+
+  Returns:
+    Float32 scalars: that of 'all' units, and those of the parts 'stem', 'stage_0', ..., 'neck' and
+    'head'.  Parts that have no units are left out.
+
+  Raises:
+    InputError: an argument is out of its range, or names are not those of a network of `depths`.
+  """
+  in_group, is_frozen = in_groups(*groups)(params), in_places(frozen)(params)
+
+  def seen(tree: Any) -> Any:
+    # As optax.masked does it: what AGC does not see is no leaf, for norm='global' above all.
+    return jax.tree.map(
+      lambda inside, fixed, x: x if inside and not fixed else optax.MaskedNode(),
+      in_group, is_frozen, tree,
+    )  # fmt: skip
+
+  counts = clipped_units(seen(gradients), seen(params), clipping, eps=eps, norm=norm)
+  units: list[UnitCount] = jax.tree.leaves(counts, is_leaf=lambda x: isinstance(x, UnitCount))
+  parts: dict[str, list[UnitCount]] = {ALL: units}
+  for place, count in zip(jax.tree.leaves(place_tree(seen(params))), units, strict=True):
+    parts.setdefault(stage_of(place, depths), []).append(count)
+  return {part: fraction_clipped(counts) for part, counts in parts.items()}
