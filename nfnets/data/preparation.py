@@ -17,6 +17,12 @@ from nfnets.errors import InputError
 
 # Builders of our own need no TensorFlow, as long as they write ArrayRecord.
 _OUR_BUILDERS = {'digits': ('nfnets.data.builders.digits', 'Digits')}
+# So do those that read what somebody has downloaded.
+_FROM_SOURCE = {
+  'cifar10': ('nfnets.data.builders.cifar10', 'Cifar10'),
+  'mnist': ('nfnets.data.builders.mnist', 'MNIST'),
+  'fashion_mnist': ('nfnets.data.builders.mnist', 'FashionMNIST'),
+}
 _TRAIN_ARCHIVE = 'ILSVRC2012_img_train.tar'
 _VALIDATION_ARCHIVE = 'ILSVRC2012_img_val.tar'
 _WITH_IMAGENET_ARCHIVES = ('imagenet2012', 'imagenet2012_real')
@@ -30,6 +36,7 @@ def prepare(
   name: str,
   data_dir: str | os.PathLike[str],
   *,
+  source: str | os.PathLike[str] | None = None,
   manual_dir: str | os.PathLike[str] | None = None,
   file_format: str | None = None,
   report: Callable[[str], None] = _LOG.info,
@@ -42,8 +49,12 @@ def prepare(
   Args:
     name: of a row of `datasets.DATASETS`, or any name that TFDS knows.
     data_dir: where datasets lie; it is made if need be.
+    source: what to read instead of downloading it: the archive of CIFAR-10, or the folder with the
+      files of MNIST or Fashion-MNIST.  Like the digits this needs no TensorFlow, and writes what
+      the builder of TFDS writes.
     manual_dir: where files lie that people have to download themselves (ImageNet's archives).
-    file_format: 'tfrecord' or 'array_record'; by default what the builder prefers.
+    file_format: 'tfrecord' or 'array_record'; by default what the builder prefers, which is
+      'array_record' where no TensorFlow is needed.
     report: is told where there is nothing to do.
 
   Returns:
@@ -58,9 +69,12 @@ def prepare(
   if manual_dir is not None and not os.path.isdir(manual_dir):
     raise InputError(f'manual_dir {manual_dir!r} is not a folder')
   _check_name(name)
-  if name not in _OUR_BUILDERS or file_format == 'tfrecord':
+  if source is not None:
+    source = _check_source(name, source)
+  offline = name in _OUR_BUILDERS or source is not None
+  if not offline or file_format == 'tfrecord':
     _require_tensorflow(name)
-  builder = _make_builder(name, os.path.expanduser(data_dir), file_format)
+  builder = _make_builder(name, os.path.expanduser(data_dir), source, file_format)
   folder = str(builder.data_dir)
   if is_whole(folder):
     report(f'{name} is already prepared; nothing to do')
@@ -69,7 +83,7 @@ def prepare(
     raise InputError(f'{folder} exists but holds no whole dataset; remove it and prepare again')
   if manual_dir is not None and builder.name in _WITH_IMAGENET_ARCHIVES:
     _check_archives(name, manual_dir, report)
-  _build(builder, manual_dir)
+  _build(builder, manual_dir, offline=offline)
   return folder
 
 
@@ -94,6 +108,17 @@ def _check_name(name: str) -> None:
   raise InputError(f'neither nfnets nor TFDS has a dataset called {name!r}: {hint}')
 
 
+def _check_source(name: str, source: str | os.PathLike[str]) -> str:
+  source = os.path.expanduser(source)
+  if name not in _FROM_SOURCE:
+    raise InputError(
+      f'--from={source} is not for {name}; it is for folder, {", ".join(_FROM_SOURCE)}'
+    )
+  if not os.path.exists(source):
+    raise InputError(f'--from={source} does not exist')
+  return source
+
+
 def _check_archives(name: str, manual_dir: str, report: Callable[[str], None]) -> None:
   """TFDS goes on without the training images, and fails without the others in no clear words."""
   if not os.path.isfile(os.path.join(manual_dir, _VALIDATION_ARCHIVE)):
@@ -108,16 +133,23 @@ def _check_archives(name: str, manual_dir: str, report: Callable[[str], None]) -
 
 def _require_tensorflow(name: str) -> None:
   if importlib.util.find_spec('tensorflow') is None:
+    way = ', or give --from as --help shows' if name in _FROM_SOURCE else ''
     raise InputError(
-      f'preparing {name} as asked needs TensorFlow (training does not): pip install nfnets[prepare]'
+      f'preparing {name} as asked needs TensorFlow (training does not): '
+      f'pip install nfnets[prepare]{way}'
     )
 
 
-def _make_builder(name: str, data_dir: str, file_format: str | None) -> tfds.core.DatasetBuilder:
+def _make_builder(
+  name: str, data_dir: str, source: str | None, file_format: str | None
+) -> tfds.core.DatasetBuilder:
   try:
+    if source is not None:
+      return _find_builder(*_FROM_SOURCE[name])(
+        source=source, data_dir=data_dir, file_format=file_format or 'array_record'
+      )
     if name in _OUR_BUILDERS:
-      module, builder = _OUR_BUILDERS[name]
-      return getattr(importlib.import_module(module), builder)(
+      return _find_builder(*_OUR_BUILDERS[name])(
         data_dir=data_dir, file_format=file_format or 'array_record'
       )
     tfds_name = DATASETS[name].tfds_name if name in DATASETS else name
@@ -126,10 +158,14 @@ def _make_builder(name: str, data_dir: str, file_format: str | None) -> tfds.cor
     raise InputError(f'{name} in {data_dir}: {_short(error)}') from error
 
 
-def _build(builder: tfds.core.DatasetBuilder, manual_dir: str | None) -> None:
+def _find_builder(module: str, name: str) -> Callable[..., tfds.core.DatasetBuilder]:
+  return getattr(importlib.import_module(module), name)
+
+
+def _build(builder: tfds.core.DatasetBuilder, manual_dir: str | None, *, offline: bool) -> None:
   config = None if manual_dir is None else tfds.download.DownloadConfig(manual_dir=manual_dir)
   try:
-    if builder.name in _OUR_BUILDERS:
+    if offline:
       with tempfile.TemporaryDirectory() as unused:  # they download nothing
         builder.download_and_prepare(download_dir=unused, download_config=config)
     else:

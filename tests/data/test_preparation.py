@@ -97,7 +97,9 @@ def test_without_tensorflow_it_is_told_what_to_install(
     'find_spec',
     lambda name: None if name == 'tensorflow' else find(name),
   )
-  with pytest.raises(InputError, match=r'cifar10 .*TensorFlow.*pip install nfnets\[prepare\]'):
+  with pytest.raises(
+    InputError, match=r'cifar10 .*TensorFlow.*pip install nfnets\[prepare\], or .*--from'
+  ):
     prepare('cifar10', tmp_path)
   with pytest.raises(InputError, match='TensorFlow'):
     prepare('digits', tmp_path, file_format='tfrecord')
@@ -109,6 +111,8 @@ def test_without_tensorflow_it_is_told_what_to_install(
   [
     ({'name': 'imagenet2013'}, "'imagenet2013': did you mean .*imagenet2012"),
     ({'name': 'digits', 'file_format': 'zip'}, "file_format is 'zip'"),
+    ({'name': 'digits', 'source': 'here'}, '--from=here is not for digits; .* cifar10, mnist,'),
+    ({'name': 'cifar10', 'source': 'nowhere'}, '--from=nowhere does not exist'),
     ({'name': 'digits', 'manual_dir': 'nowhere'}, "manual_dir 'nowhere' is not a folder"),
   ],
 )

@@ -2,13 +2,13 @@
 
 import gzip
 import importlib.resources
-import io
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from PIL import Image
+
+from nfnets.data.builders.encoding import png
 
 _HIGHEST = 16  # of the stored grey values
 _TEST_EVERY = 5
@@ -67,12 +67,4 @@ def _examples(
   images: np.ndarray, labels: np.ndarray, chosen: np.ndarray
 ) -> Iterator[tuple[int, dict[str, Any]]]:
   for i in chosen:
-    yield int(i), {'image': _png(images[i]), 'label': int(labels[i])}
-
-
-def _png(pixels: np.ndarray) -> io.BytesIO:
-  """Already encoded, since TFDS would need TensorFlow to encode."""
-  file = io.BytesIO()
-  Image.fromarray(pixels).save(file, 'PNG')
-  file.seek(0)
-  return file
+    yield int(i), {'image': png(images[i]), 'label': int(labels[i])}
