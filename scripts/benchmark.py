@@ -2,21 +2,27 @@
 """Measures how fast the program is on this machine.
 
 Examples:
+  scripts/benchmark.py train --model=nfnet_f0 --batch_size=256 --json=train.json
+  scripts/benchmark.py infer --model=nfnet_f0 --batch_size=8 --precision=float32 --against=timm
   scripts/benchmark.py init --model=nfnet_f0 --model=nfnet_f6
-  scripts/benchmark.py init --model=nfnet_f0 --repeats=9 --json=init.json
   scripts/benchmark.py load --model=nfnet_f0
 
+train, infer: images a second of the training step and of inference, on images that are already on
+  the device; --against=timm runs timm's network in PyTorch as well, the processes in turns.
 init: seconds of `model.init` in a fresh process, compilation included; the networks take turns.
 load: seconds and memory of `load_weights` in a fresh process, from every kind of file (Linux).
 """
 
 import json
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from absl import flags
 
 from nfnets import command_line
-from nfnets.benchmarks import init, load
+from nfnets.benchmarks import init, load, speeds
+from nfnets.benchmarks.workload import Workload
 from nfnets.errors import InputError
 from nfnets.models.variants import find_variant
 from nfnets.output_files import check_writable, write_text
@@ -24,11 +30,18 @@ from nfnets.output_files import check_writable, write_text
 MODEL = flags.DEFINE_multi_string(
   'model', None, 'A network; may be given several times.', required=True
 )
-REPEATS = flags.DEFINE_integer('repeats', 5, 'Measurements of each network.', lower_bound=1)
+REPEATS = flags.DEFINE_integer('repeats', 5, 'Processes for each network.', lower_bound=1)
 JSON = flags.DEFINE_string('json', None, 'Also write the measurements to this file.')
-
-
-_BENCHMARKS = {'init': init, 'load': load}
+BATCH_SIZE = flags.DEFINE_integer('batch_size', 32, 'Images, over all devices.', lower_bound=1)
+SIZE = flags.DEFINE_integer(
+  'size', None, "Side of the images in pixels; the network's own by default.", lower_bound=1
+)
+PRECISION = flags.DEFINE_enum(
+  'precision', 'bfloat16', ['float32', 'bfloat16'], 'Of the activations.'
+)
+DEVICES = flags.DEFINE_integer('devices', 1, 'Devices that train together.', lower_bound=1)
+AGAINST = flags.DEFINE_enum('against', None, ['timm'], 'Whose network to measure as well.')
+COMPILER = flags.DEFINE_string('torch_compile', 'default', "Mode of torch.compile, or 'none'.")
 
 
 def main(argv: list[str]) -> None:
@@ -38,16 +51,67 @@ def main(argv: list[str]) -> None:
       f'name what to measure, {" or ".join(_BENCHMARKS)}, not {" ".join(argv[1:])!r}: '
       'benchmark.py init --model=nfnet_f0'
     )
-  benchmark = _BENCHMARKS[argv[1]]
   for name in MODEL.value:
     find_variant(name)
   check_writable('--json', JSON.value)
-  measured = benchmark.measure(
-    MODEL.value, REPEATS.value, progress=lambda line: print(line, file=sys.stderr)
-  )
+  measured, table = _BENCHMARKS[argv[1]]()
   if JSON.value is not None:
     write_text('--json', JSON.value, json.dumps(measured, indent=2) + '\n')
-  print(benchmark.markdown(measured))
+  print(table)
+
+
+def _init() -> tuple[Any, str]:
+  measured = init.measure(MODEL.value, REPEATS.value, progress=_tell)
+  return measured, init.markdown(measured)
+
+
+def _load() -> tuple[Any, str]:
+  measured = load.measure(MODEL.value, REPEATS.value, progress=_tell)
+  return measured, load.markdown(measured)
+
+
+def _train() -> tuple[Any, str]:
+  if BATCH_SIZE.value % DEVICES.value:
+    raise InputError(f'--batch_size={BATCH_SIZE.value} is no multiple of --devices={DEVICES.value}')
+  if DEVICES.value > 1 and AGAINST.value:
+    raise InputError(f'--devices={DEVICES.value}: timm is measured on one device')
+  return _speeds('train')
+
+
+def _infer() -> tuple[Any, str]:
+  if DEVICES.value > 1:
+    raise InputError(f'--devices={DEVICES.value}: inference is measured on one device')
+  return _speeds('infer')
+
+
+def _speeds(kind: speeds.Kind) -> tuple[Any, str]:
+  workloads = [
+    Workload(
+      model=name,
+      batch_size=BATCH_SIZE.value,
+      size=SIZE.value,
+      precision=PRECISION.value,
+      devices=DEVICES.value,
+      compiler=COMPILER.value,
+    )
+    for name in MODEL.value
+  ]
+  measured = speeds.measure(
+    kind, workloads, REPEATS.value, against_timm=AGAINST.value == 'timm', progress=_tell
+  )
+  return measured, speeds.markdown(measured)
+
+
+def _tell(line: str) -> None:
+  print(line, file=sys.stderr, flush=True)
+
+
+_BENCHMARKS: dict[str, Callable[[], tuple[Any, str]]] = {
+  'train': _train,
+  'infer': _infer,
+  'init': _init,
+  'load': _load,
+}
 
 
 if __name__ == '__main__':

@@ -25,23 +25,29 @@ def in_turns(
   return measured
 
 
-def in_fresh_process(module: str, *arguments: str) -> Any:
-  """What `python -m module arguments` prints, read as JSON.
+def in_fresh_process(module: str, *arguments: str, compilation_cache: bool = False) -> Any:
+  """What `python -m module arguments` prints last, read as JSON.
+
+  Args:
+    module: what is run.
+    *arguments: of it.
+    compilation_cache: leave it the one that the environment names; a user's first run has none.
 
   Raises:
     RunError: the process failed.
   """
   done = subprocess.run(
     [sys.executable, '-m', module, *arguments],
-    env=_without_compilation_cache(os.environ),  # a user's first run has none
+    env=dict(os.environ) if compilation_cache else _without_compilation_cache(os.environ),
     capture_output=True,
     text=True,
   )
   if done.returncode:
+    sys.stderr.write(done.stderr)
     raise RunError(
       f'measuring {" ".join(arguments)} failed: {done.stderr.strip().splitlines()[-1:]}'
     )
-  return json.loads(done.stdout)
+  return json.loads(done.stdout.splitlines()[-1])  # libraries print, too
 
 
 def _without_compilation_cache(environment: Mapping[str, str]) -> dict[str, str]:

@@ -70,3 +70,21 @@ def test_load_measures_time_and_memory(tmp_path: Path) -> None:
     held = np.ones(50_000_000, np.uint8)
     time.sleep(0.1)
   assert peak['most'] > 0.9 * held.nbytes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ('arguments', 'told'),
+  [
+    (['infer', '--devices=2'], '--devices=2: inference is measured on one device'),
+    (['train', '--devices=2', '--batch_size=3'], '--batch_size=3 is no multiple of --devices=2'),
+    (['train', '--devices=2', '--against=timm'], '--devices=2: timm is measured on one device'),
+    (['fly'], "train or infer or init or load, not 'fly'"),
+  ],
+)
+def test_what_cannot_be_measured_is_told(arguments: list[str], told: str) -> None:
+  command = [sys.executable, 'scripts/benchmark.py', '--model=nfnet_f0', *arguments]
+  done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+  assert done.returncode == 2
+  assert told in done.stderr
+  assert len(done.stderr.splitlines()) == 1

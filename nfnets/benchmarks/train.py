@@ -1,0 +1,86 @@
+"""How fast a network trains: the step of `scripts/train.py`, on images that are already there.
+
+Run as a module it measures once: `python -m nfnets.benchmarks.train WORKLOAD`, which is JSON.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from nfnets.benchmarks.timing import matmul_rate, peak_memory, time_calls
+from nfnets.benchmarks.workload import Speed, Workload, flops_of, read_workload
+from nfnets.models.inspection import count_cost
+from nfnets.training.config import Config, DataConfig, ModelConfig
+from nfnets.training.derived import Derived, derive
+from nfnets.training.optimizer import make_optimizer
+from nfnets.training.parallel import make_mapping
+from nfnets.training.state import create_state
+from nfnets.training.step import make_train_step
+
+_IMAGENET = 1281167  # training images
+
+
+def make_config(workload: Workload) -> Config:
+  """The recipe of the NFNets without augmentation."""
+  return Config(
+    model=ModelConfig(name=workload.model),
+    data=DataConfig(dataset='imagenet2012', train_size=workload.size),
+    batch_size=workload.batch_size,
+    precision=workload.precision,
+  )
+
+
+def make_step(config: Config, devices: int) -> tuple[Callable[[], Any], Derived]:
+  """A function that takes one step more with the same batch and returns its metrics.
+
+  The state is donated from step to step, as in a run.
+  """
+  derived = derive(config, _IMAGENET)
+  optimizer, schedule = make_optimizer(config, derived)
+  mapping = make_mapping(config.mapping, jax.devices()[:devices])
+  step = mapping.train_step(
+    make_train_step(derived.model, optimizer, schedule, derived.dataset, config)
+  )
+  batch = mapping.spread(_random_batch(config.batch_size, derived))
+  state = mapping.replicate(create_state(derived.model, optimizer, jax.random.key(config.seed)))
+
+  def once() -> Any:
+    nonlocal state
+    state, metrics = step(state, batch)
+    return metrics
+
+  return once, derived
+
+
+def _random_batch(examples: int, derived: Derived) -> dict[str, np.ndarray]:
+  rng, size = np.random.default_rng(0), derived.train_geometry.size
+  return {
+    'images': rng.integers(0, 256, (examples, size, size, 3), np.uint8),
+    'labels': rng.integers(0, derived.dataset.num_classes, examples, np.int32),
+    'positions': np.arange(examples, dtype=np.int32),
+  }
+
+
+def measure(workload: Workload) -> Speed:
+  """Times training steps in this process."""
+  step, derived = make_step(make_config(workload), workload.devices)
+  timing, device = time_calls(step), jax.devices()[0]
+  size = derived.train_geometry.size
+  return Speed(
+    device=device.device_kind,
+    size=size,
+    seconds=timing.seconds,
+    first_seconds=timing.first,
+    flops=flops_of(count_cost(derived.model, size).macs, workload, training=True),
+    peak_memory=peak_memory(device),
+    matmul_rate=matmul_rate(device, workload.precision),
+  )
+
+
+if __name__ == '__main__':
+  print(json.dumps(dataclasses.asdict(measure(read_workload(sys.argv[1])))))
