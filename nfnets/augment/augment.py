@@ -43,6 +43,11 @@ class Augmentation:
     """How many images are handed in for each that comes out."""
     return 2 if self.mixes and self.distinct else 1
 
+  @property
+  def examples_together(self) -> int:
+    """How many examples in a row must be in one batch: neighbours that are mixed."""
+    return 2 if self.mixes and not self.distinct else 1
+
 
 def augment(
   images: jax.Array,

@@ -63,11 +63,14 @@ def train_batches(
   shard: tuple[int, int] = (0, 1),
   threads: int = 2,
   workers: int = 0,
+  images_per_example: int = 1,
+  together: int = 1,
 ) -> Batches:
   """This host's part of the training batches `start_step`, `start_step + 1`, ... without end.
 
   All examples are shuffled anew for each epoch; a batch may hold the end of one epoch and the
-  beginning of the next.  Host h of n has every n-th example of the global batch, from h on.
+  beginning of the next.  Host h of n has every n-th example of the global batch, from h on; or
+  every n-th group, where examples stay `together`.
 
   Args:
     records: the examples.
@@ -79,13 +82,15 @@ def train_batches(
     threads: that decode, in this process or in each worker.
     workers: processes that decode; 0 for none.  They import the main module anew, so that a script
       must be guarded by `if __name__ == '__main__'`.
+    images_per_example: images that are mixed into one example: so many records in a row.
+    together: so many examples in a row have the same host, whatever the number of hosts.
 
   Returns:
     An iterator with `close()` over batches of
-      images: uint8 [local, S, S, 3]
-      labels: int32 [local]
+      images: uint8 [local, S, S, 3], or [local, K, S, S, 3] with K > 1 images an example
+      labels: int32 [local], or [local, K]
       positions: int32 [local], the example's place in the global batch, 0 .. batch_size - 1
-      bad_records: int32 [local], records passed over because they could not be read
+      bad_records: int32 [local], or [local, K], records passed over because they could not be read
 
   Raises:
     InputError: an argument is out of range; while iterating: 100 records in a row are bad.
@@ -95,17 +100,29 @@ def train_batches(
   _check_range('start_step', start_step, 0)
   _check_range('the number of records', len(records), 1)
   local = batch_size // hosts
+  _check_range('images_per_example', images_per_example, 1)
+  if together < 1 or local % together:
+    raise InputError(
+      f'together={together}: the {local} examples of a host are not a multiple of that'
+    )
 
   stream = grain.MapDataset.range(len(records)).seed(seed).shuffle().repeat(_EPOCHS)
   # Before the slice: an example's random numbers follow from its place in the whole run.
   stream = stream.random_map(examples.TrainExample(records, geometry))
-  stream = stream[host::hosts][start_step * local :]
-  positions = np.arange(host, batch_size, hosts, dtype=np.int32)
+  group = images_per_example * together
+  stream = stream.batch(group) if group > 1 else stream
+  groups = local // together
+  stream = stream[host::hosts][start_step * groups :]
+  positions = np.arange(batch_size, dtype=np.int32).reshape(-1, together)[host::hosts].ravel()
+  shape = (local,) if images_per_example == 1 else (local, images_per_example)
+  grouped = 2 if group > 1 else 1  # axes in front of those of one image
 
   def join(parts: list[Batch]) -> Batch:
-    return _concatenate(parts) | {'positions': positions.copy()}
+    whole = _concatenate(parts)
+    batch = {name: x.reshape(*shape, *x.shape[grouped:]) for name, x in whole.items()}
+    return batch | {'positions': positions.copy()}
 
-  return _iterate(stream, local, join, threads=threads, workers=workers)
+  return _iterate(stream, groups, join, threads=threads, workers=workers)
 
 
 def eval_batches(

@@ -11,6 +11,7 @@ from nfnets.optim.depths import depth_tree, in_places, place_of, place_tree, sca
 from nfnets.optim.ema import ema_decay, update_ema
 from nfnets.optim.groups import Group, group_of, group_tree, in_groups
 from nfnets.optim.optimizers import sgd_agc
+from nfnets.optim.sam import ascend
 from nfnets.optim.schedules import peak_learning_rate, warmup_cosine
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
   'Group',
   'UnitCount',
   'adaptive_grad_clip',
+  'ascend',
   'clipped_units',
   'depth_tree',
   'ema_decay',

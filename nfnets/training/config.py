@@ -79,20 +79,48 @@ class DataConfig:
 
 
 @dataclasses.dataclass
+class AugmentConfig:
+  """What the accelerator does to training images: they are mixed, then RandAugment.  The defaults
+  leave them as they are; those of the NFNets are in `configs/nfnet.py`."""
+
+  mixup: float | None = None
+  """a of the Beta(a, a) that MixUp draws shares of; None for no MixUp."""
+  cutmix: float | None = None
+  """Likewise for CutMix.  With both, each has half of the examples."""
+  distinct: bool = True
+  """Mix with images that are seen nowhere else, two for each example; otherwise with the neighbour
+  in the batch, which halves the decoding."""
+  layers: int = 0
+  """Operations of RandAugment on each image."""
+  magnitude: float | None = None
+  """Of these; None for the one published for the network."""
+  as_released: bool = False
+  """Solarize and Contrast as in the released code, not as defined."""
+
+
+@dataclasses.dataclass
 class OptimizerConfig:
   """SGD with adaptive gradient clipping, as in appendix A.1 of arXiv 2102.06171."""
 
   learning_rate: float = 0.1
   """Peak, for every 256 examples of the batch."""
   warmup_epochs: float = 5.0
+  end_learning_rate: float = 0.0
+  """At the end of the cosine."""
   momentum: float = 0.9
   nesterov: bool = True
-  weight_decay: float = 2e-5
+  weight_decay: float | None = 2e-5
+  """None for the one published for the network."""
   clipping: float | None = 0.01
   """Largest norm of a gradient, as a multiple of its parameter's norm; None switches AGC off."""
   clip_eps: float = 1e-3
   """Norm below which a parameter counts as this large."""
   clip_norm: Norm = 'unit'
+  sam_rho: float | None = None
+  """Distance at which SAM takes the gradient (arXiv 2010.01412); None switches SAM off."""
+  sam_share: float = 0.2
+  """Of the batch, from which SAM takes the direction; 1 for all of it.  Every device, and every
+  micro-batch, has a direction of its own."""
   ema_decay: float = 0.99999
   """Of the average of the parameters."""
 
@@ -125,10 +153,14 @@ class Config:
 
   model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
   data: DataConfig = dataclasses.field(default_factory=DataConfig)
+  augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
   optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
   finetune: FineTuneConfig = dataclasses.field(default_factory=FineTuneConfig)
   batch_size: int = 4096
   """Examples in one step, over all devices and hosts."""
+  micro_batch_size: int | None = None
+  """Examples that a device takes at once.  If its part of the batch is larger, it is taken in
+  pieces, whose gradients are averaged: the same step in less memory.  None for all at once."""
   eval_batch_size: int = 1024
   epochs: float = 360.0
   label_smoothing: float = 0.1

@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 from nfnets.arguments import check_number
+from nfnets.augment.augment import Augmentation
 from nfnets.data.datasets import Dataset
 from nfnets.data.folders import find_dataset
 from nfnets.data.images import EvalGeometry, TrainGeometry
@@ -13,6 +15,7 @@ from nfnets.models.zoo import Model, create_model
 from nfnets.optim.schedules import peak_learning_rate
 from nfnets.training.config import Config, check_types, flatten
 from nfnets.training.freezing import frozen_places
+from nfnets.training.recipes import MAGNITUDES, WEIGHT_DECAYS
 
 # What every number of a config must be; None, where a field may be that, is always right.
 _BOUNDS: dict[str, dict[str, float]] = {
@@ -27,15 +30,23 @@ _BOUNDS: dict[str, dict[str, float]] = {
   'data.threads': {'at_least': 1},
   'data.workers': {'at_least': 0},
   'data.max_bad_records': {'at_least': 0},
+  'augment.mixup': {'above': 0},
+  'augment.cutmix': {'above': 0},
+  'augment.layers': {'at_least': 0},
+  'augment.magnitude': {'at_least': 0},
   'optimizer.learning_rate': {'above': 0},
   'optimizer.warmup_epochs': {'at_least': 0},
+  'optimizer.end_learning_rate': {'at_least': 0},
   'optimizer.momentum': {'at_least': 0, 'below': 1},
   'optimizer.weight_decay': {'at_least': 0},
   'optimizer.clipping': {'above': 0},
   'optimizer.clip_eps': {'above': 0},
+  'optimizer.sam_rho': {'above': 0},
+  'optimizer.sam_share': {'above': 0, 'at_most': 1},
   'optimizer.ema_decay': {'at_least': 0, 'below': 1},
   'finetune.layer_decay': {'above': 0, 'at_most': 1},
   'batch_size': {'at_least': 1},
+  'micro_batch_size': {'at_least': 1},
   'eval_batch_size': {'at_least': 1},
   'epochs': {'above': 0},
   'label_smoothing': {'at_least': 0, 'below': 1},
@@ -60,6 +71,8 @@ class Derived:
   eval_split: str
   train_geometry: TrainGeometry
   eval_geometry: EvalGeometry
+  augmentation: Augmentation
+  weight_decay: float
   steps_per_epoch: float
   total_steps: int
   warmup_steps: float
@@ -94,6 +107,10 @@ def derive(config: Config, num_examples: int) -> Derived:
       flip=data.flip,
     ),
     eval_geometry=EvalGeometry(size=data.test_size or variant.test_size, margin=data.eval_margin),
+    augmentation=_augmentation(config),
+    weight_decay=_published(
+      'optimizer.weight_decay', config.optimizer.weight_decay, config.model.name, WEIGHT_DECAYS
+    ),
     steps_per_epoch=steps_per_epoch,
     # Rounded first: 7 * 8 / 1437 epochs are 7 steps, though floats make a little more of it.
     total_steps=max(1, math.ceil(round(config.epochs * num_examples / config.batch_size, 6))),
@@ -127,6 +144,30 @@ def make_model(config: Config) -> Model:
   )
 
 
+def _augmentation(config: Config) -> Augmentation:
+  augment = config.augment
+  magnitude = augment.magnitude
+  if augment.layers:
+    magnitude = _published('augment.magnitude', magnitude, config.model.name, MAGNITUDES)
+  return Augmentation(
+    mixup=augment.mixup,
+    cutmix=augment.cutmix,
+    distinct=augment.distinct,
+    layers=augment.layers,
+    magnitude=magnitude or 0.0,
+    as_released=augment.as_released,
+  )
+
+
+def _published(field: str, value: float | None, name: str, table: Mapping[str, float]) -> float:
+  """`value`, or what `table` has for the network."""
+  if value is not None:
+    return value
+  if name not in table:
+    raise InputError(f'{field}=None: none was published for {name}; give a number')
+  return table[name]
+
+
 def _check(config: Config) -> None:
   """Everything that a number of its own can be wrong in, told before anything is made."""
   check_types(config)
@@ -137,6 +178,12 @@ def _check(config: Config) -> None:
   if config.model.in_channels not in (1, 3):
     raise InputError(
       f'model.in_channels={config.model.in_channels} is neither 1 (luminance) nor 3 (colours)'
+    )
+  peak = peak_learning_rate(config.optimizer.learning_rate, config.batch_size)
+  if config.optimizer.end_learning_rate > peak:
+    raise InputError(
+      f'optimizer.end_learning_rate={config.optimizer.end_learning_rate} is above the peak {peak}, '
+      'which optimizer.learning_rate and batch_size make'
     )
   if config.optimizer.warmup_epochs >= config.epochs:
     raise InputError(

@@ -58,10 +58,7 @@ def train(config: Config, workdir: Path, *, force: bool = False) -> Outcome:
   if jax.process_count() > 1:
     raise InputError(f'{jax.process_count()} processes: a run of several is not supported yet')
   derived = derive(config, config.batch_size)  # so that a wrong field is told before missing data
-  if config.batch_size % jax.device_count():
-    raise InputError(
-      f'batch_size={config.batch_size} is not a multiple of the {jax.device_count()} devices'
-    )
+  _check_batch(config, derived, jax.device_count())
   data_dir, dataset = config.data.data_dir, derived.dataset
   records = open_records(data_dir, dataset, derived.train_split)
   held_out = open_records(data_dir, dataset, derived.eval_split)
@@ -82,6 +79,24 @@ def train(config: Config, workdir: Path, *, force: bool = False) -> Outcome:
       return run.go(records, report, stop)
 
 
+def _check_batch(config: Config, derived: Derived, devices: int) -> None:
+  """Whether every device, and every micro-batch, gets equally many examples."""
+  size = config.batch_size
+  if size % devices:
+    raise InputError(f'batch_size={size} is not a multiple of the {devices} devices')
+  at_once = min(config.micro_batch_size or size, size // devices)
+  if size // devices % at_once:
+    raise InputError(
+      f'micro_batch_size={at_once}: the {size // devices} examples of a device (batch_size={size}, '
+      f'{devices} devices) are not a multiple of it'
+    )
+  if at_once % derived.augmentation.examples_together:
+    raise InputError(
+      f'augment.distinct=False mixes examples in pairs: {at_once} examples at once is an odd '
+      'number; choose another batch_size or micro_batch_size'
+    )
+
+
 class _Run:
   """The state of a run, and everything that moves or looks at it."""
 
@@ -99,7 +114,15 @@ class _Run:
     optimizer, schedule = make_optimizer(config, derived)
     model, dataset = derived.model, derived.dataset
     self._train_step = self._mapping.train_step(
-      make_train_step(model, optimizer, schedule, dataset, config, frozen=derived.frozen)
+      make_train_step(
+        model,
+        optimizer,
+        schedule,
+        dataset,
+        config,
+        augmentation=derived.augmentation,
+        frozen=derived.frozen,
+      )
     )
     self._evaluate = Evaluator(
       make_eval_step(model, dataset, config.precision),
@@ -159,6 +182,8 @@ class _Run:
       shard=(jax.process_index(), jax.process_count()),
       threads=self._config.data.threads,
       workers=self._config.data.workers,
+      images_per_example=self._derived.augmentation.images_per_example,
+      together=self._derived.augmentation.examples_together,
     )
 
   def _steps(self, batches: Batches, report: Report, stop: StopFlag) -> Scores | None:

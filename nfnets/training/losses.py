@@ -6,18 +6,20 @@ import optax
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
-  """Softmax cross-entropy against smoothed one-hot targets.
+  """Softmax cross-entropy against smoothed targets.
 
   Args:
     logits: [N, classes] float32.
-    labels: [N] integers.
+    labels: [N] integers; or [N, classes], how much of each class there is, of sum 1, as MixUp and
+      CutMix make them.
     label_smoothing: share of the target spread evenly over all classes.
 
   Returns:
     [N] float32, in nats.
   """
-  targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
-  return optax.softmax_cross_entropy(logits, targets)
+  hard = labels.ndim < logits.ndim
+  targets = jax.nn.one_hot(labels, logits.shape[-1]) if hard else labels
+  return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, label_smoothing))
 
 
 def in_top(logits: jax.Array, labels: jax.Array, k: int) -> jax.Array:

@@ -17,12 +17,13 @@ def make_optimizer(
     derived.peak_learning_rate,
     warmup_steps=derived.warmup_steps,
     total_steps=derived.total_steps,
+    end=optimizer.end_learning_rate,
   )
   transform = sgd_agc(
     schedule,
     momentum=optimizer.momentum,
     nesterov=optimizer.nesterov,
-    weight_decay=optimizer.weight_decay,
+    weight_decay=derived.weight_decay,
     clipping=optimizer.clipping,
     clip_eps=optimizer.clip_eps,
     clip_norm=optimizer.clip_norm,

@@ -7,21 +7,21 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from nfnets.augment.augment import Augmentation
 from nfnets.augment.normalize import normalize
 from nfnets.data.datasets import Dataset
 from nfnets.models.zoo import Model
 from nfnets.optim.agc import read_clipped_fraction
 from nfnets.optim.ema import update_ema
 from nfnets.training.config import Config
-from nfnets.training.freezing import NOTHING, frozen_statistics, hold, stop_gradients
-from nfnets.training.losses import cross_entropy, in_top
+from nfnets.training.freezing import NOTHING, hold
+from nfnets.training.gradients import NO_AUGMENTATION, Batch, make_gradient
 from nfnets.training.scoring import score_batch
 from nfnets.training.state import TrainState
 
 AXIS = 'devices'
 """Name of the mapped axis over which gradients and metrics are averaged."""
 
-Batch = dict[str, jax.Array]
 Metrics = dict[str, jax.Array]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 EvalStep = Callable[[Any, Any, Batch], Metrics]
@@ -34,13 +34,15 @@ def make_train_step(
   dataset: Dataset,
   config: Config,
   *,
+  augmentation: Augmentation = NO_AUGMENTATION,
   frozen: Collection[str] = NOTHING,
 ) -> TrainStep:
   """`step(state, batch) -> (state, metrics)` for one device of the axis `AXIS`.
 
   The batch is this device's part: `images` [n, S, S, 3] pixels, `labels` [n], `positions` [n] in
-  the global batch.  What is random for an example is a function of seed, step and position alone,
-  so the result does not depend on how the batch is spread.
+  the global batch; `images` [n, 2, S, S, 3] and `labels` [n, 2] where `augmentation` makes one
+  example of two.  What is random for an example is a function of seed, step and position alone,
+  so the result does not depend on how the batch is spread, but for the directions of SAM.
 
   A step whose loss, gradients or new parameters are not finite changes nothing but `step` and
   `bad_steps`.
@@ -48,23 +50,12 @@ def make_train_step(
   Parameters and statistics in the `frozen` places of `nfnets.optim.depths` stay bit for bit what
   they are, as do their averages, and no gradient is computed for them.
   """
-
-  def loss_of(params: Any, state: Any, rng: jax.Array, batch: Batch) -> tuple[jax.Array, Any]:
-    images = _inputs(model, dataset, batch, config.precision)
-    params = stop_gradients(frozen, params)
-    with frozen_statistics(frozen):
-      outputs, state = model.apply(
-        params, state, rng, images, is_training=True, example_ids=batch['positions']
-      )
-    loss = jnp.mean(cross_entropy(outputs['logits'], batch['labels'], config.label_smoothing))
-    return loss, (state, jnp.mean(in_top(outputs['logits'], batch['labels'], 1)))
+  gradient_of = make_gradient(model, dataset, config, augmentation=augmentation, frozen=frozen)
 
   def step(old: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     rng = jax.random.fold_in(jax.random.key(config.seed), old.step)
-    (loss, (state, accuracy)), gradients = jax.value_and_grad(loss_of, has_aux=True)(
-      old.params, old.state, rng, batch
-    )
-    loss, accuracy, gradients = jax.lax.pmean((loss, accuracy, gradients), AXIS)
+    means, state = gradient_of(old.params, old.state, rng, batch)
+    loss, accuracy, gradients = jax.lax.pmean(means, AXIS)
     state = hold(frozen, old.state, jax.tree.map(_mean_over_devices, state))
     updates, opt_state = optimizer.update(gradients, old.opt_state, old.params)
     params = hold(frozen, old.params, optax.apply_updates(old.params, updates))
@@ -97,12 +88,6 @@ def make_train_step(
   return step
 
 
-def _inputs(model: Model, dataset: Dataset, batch: Batch, precision: str) -> jax.Array:
-  """The pixels of a batch as the network takes them."""
-  grey = model.in_channels == 1
-  return normalize(batch['images'], dataset.mean, dataset.std, precision, grey=grey)
-
-
 def _mean_over_devices(x: jax.Array) -> jax.Array:
   """Statistics are averaged; counters are the same everywhere."""
   return jax.lax.pmean(x, AXIS) if jnp.issubdtype(x.dtype, jnp.floating) else x
@@ -120,7 +105,8 @@ def make_eval_step(model: Model, dataset: Dataset, precision: str) -> EvalStep:
   """
 
   def step(params: Any, state: Any, batch: Batch) -> Metrics:
-    images = _inputs(model, dataset, batch, precision)
+    grey = model.in_channels == 1
+    images = normalize(batch['images'], dataset.mean, dataset.std, precision, grey=grey)
     outputs, _ = model.apply(params, state, None, images)
     return jax.lax.psum(score_batch(outputs['logits'], batch, dataset.classes), AXIS)
 

@@ -75,6 +75,31 @@ def test_batches_do_not_depend_on_the_number_of_hosts(records: Records, hosts: i
   assert_same([united(batches) for batches in zip(*parts, strict=True)], wanted)
 
 
+def test_images_of_an_example_are_consecutive_records(records: Records):
+  """An example of two images has what two examples of one image have: nothing is seen twice."""
+  pairs = take(records, 3, images_per_example=2, batch_size=4)
+  singles = take(records, 3, batch_size=8)
+  for pair, single in zip(pairs, singles, strict=True):
+    assert pair['images'].shape == (4, 2, 6, 6, 3)
+    np.testing.assert_array_equal(pair['labels'].ravel(), single['labels'])
+    np.testing.assert_array_equal(pair['images'].reshape(8, 6, 6, 3), single['images'])
+    assert pair['positions'].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize('options', [{'images_per_example': 2}, {'together': 2}], ids=str)
+def test_groups_do_not_depend_on_the_number_of_hosts(records: Records, options: dict[str, int]):
+  wanted = take(records, 4, start_step=1, **options)
+  parts = [take_shard(records, 4, shard=(host, 2), start_step=1, **options) for host in (0, 1)]
+  assert_same([united(batches) for batches in zip(*parts, strict=True)], wanted)
+
+
+def test_neighbours_stay_together_on_every_host(records: Records):
+  parts = [take_shard(records, 1, shard=(host, 2), together=2)[0] for host in (0, 1)]
+  assert [part['positions'].tolist() for part in parts] == [[0, 1, 4, 5], [2, 3, 6, 7]]
+  with pytest.raises(InputError, match='together=4: the 2 examples of a host'):
+    take_shard(records, 1, shard=(0, 4), together=4)
+
+
 @pytest.mark.parametrize('start', [1, 3, 4, 7])
 def test_a_run_resumes_at_any_step(records: Records, start: int):
   wanted = take(records, 9)

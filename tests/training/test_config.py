@@ -6,6 +6,7 @@ import pytest
 from nfnets.errors import InputError
 from nfnets.training.config import (
   FREE_TO_CHANGE,
+  AugmentConfig,
   Config,
   DataConfig,
   FineTuneConfig,
@@ -32,7 +33,7 @@ def test_flatten_has_every_field_under_its_dotted_name():
   flat = flatten(Config())
   assert flat['optimizer.momentum'] == 0.9
   assert flat['batch_size'] == 4096
-  parts = (ModelConfig, DataConfig, OptimizerConfig, FineTuneConfig)
+  parts = (ModelConfig, DataConfig, AugmentConfig, OptimizerConfig, FineTuneConfig)
   inside = sum(len(dataclasses.fields(part)) for part in parts)
   assert len(flat) == inside + len(dataclasses.fields(Config)) - len(parts)
 

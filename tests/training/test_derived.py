@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from nfnets.augment.augment import Augmentation
 from nfnets.errors import InputError
 from nfnets.training.config import (
+  AugmentConfig,
   Config,
   DataConfig,
   FineTuneConfig,
@@ -48,6 +50,43 @@ def test_sizes_and_dropout_follow_the_variant(name: str, train: int, test: int, 
   assert derived.train_geometry.size == train
   assert derived.eval_geometry.size == test
   assert derived.model.variant.drop_rate == drop_rate
+
+
+@pytest.mark.parametrize(
+  ('name', 'magnitude'),
+  [('nfnet_f0', 5), ('nfnet_f2', 10), ('nfnet_f3', 15), ('nfnet_f7_plus', 15)],
+)
+def test_the_magnitude_follows_the_variant(name: str, magnitude: float):
+  """arXiv 2102.06171, appendix A.3."""
+  config = Config(augment=AugmentConfig(mixup=0.2, cutmix=1.0, layers=4))
+  config.model.name = name
+  assert derive(config, IMAGENET).augmentation == Augmentation(magnitude=magnitude)
+  config.augment.magnitude = 7
+  assert derive(config, IMAGENET).augmentation.magnitude == 7
+
+
+def test_the_weight_decay_follows_the_variant():
+  config = Config(optimizer=OptimizerConfig(weight_decay=None))
+  for name, decay in (('nfnet_f5', 2e-5), ('nf_regnet_b0', 5e-5), ('nf_regnet_b3', 8e-5)):
+    config.model.name = name
+    assert derive(config, IMAGENET).weight_decay == decay
+
+
+@pytest.mark.parametrize(
+  'config',
+  [
+    Config(model=ModelConfig(name='resnet50'), augment=AugmentConfig(layers=2)),
+    Config(model=ModelConfig(name='resnet50'), optimizer=OptimizerConfig(weight_decay=None)),
+  ],
+)
+def test_what_was_not_published_must_be_given(config: Config):
+  with pytest.raises(InputError, match='=None: none was published for resnet50; give a number'):
+    derive(config, IMAGENET)
+
+
+def test_a_rate_that_ends_above_its_peak_is_refused():
+  with pytest.raises(InputError, match=r'end_learning_rate=0.5 is above the peak 0.1'):
+    derive(Config(batch_size=256, optimizer=OptimizerConfig(end_learning_rate=0.5)), IMAGENET)
 
 
 def test_a_field_that_is_set_stands_above_the_variant():
