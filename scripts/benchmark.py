@@ -4,15 +4,18 @@
 Examples:
   scripts/benchmark.py train --model=nfnet_f0 --batch_size=256 --json=train.json
   scripts/benchmark.py infer --model=nfnet_f0 --batch_size=8 --precision=float32 --against=timm
+  scripts/benchmark.py step --model=nfnet_f0 --batch_size=256 --part=plain --part=augmented
   scripts/benchmark.py init --model=nfnet_f0 --model=nfnet_f6
   scripts/benchmark.py load --model=nfnet_f0
 
 train, infer: images a second of the training step and of inference, on images that are already on
   the device; --against=timm runs timm's network in PyTorch as well, the processes in turns.
+step: what augmentation, SAM and micro-batches add to a training step, all in one process.
 init: seconds of `model.init` in a fresh process, compilation included; the networks take turns.
 load: seconds and memory of `load_weights` in a fresh process, from every kind of file (Linux).
 """
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable
@@ -21,7 +24,7 @@ from typing import Any
 from absl import flags
 
 from nfnets import command_line
-from nfnets.benchmarks import init, load, speeds
+from nfnets.benchmarks import init, load, speeds, step
 from nfnets.benchmarks.workload import Workload
 from nfnets.errors import InputError
 from nfnets.models.variants import find_variant
@@ -42,6 +45,9 @@ PRECISION = flags.DEFINE_enum(
 DEVICES = flags.DEFINE_integer('devices', 1, 'Devices that train together.', lower_bound=1)
 AGAINST = flags.DEFINE_enum('against', None, ['timm'], 'Whose network to measure as well.')
 COMPILER = flags.DEFINE_string('torch_compile', 'default', "Mode of torch.compile, or 'none'.")
+PART = flags.DEFINE_multi_enum(
+  'part', list(step.PARTS), list(step.PARTS), 'Of a step; the first is what others are compared to.'
+)
 
 
 def main(argv: list[str]) -> None:
@@ -71,11 +77,21 @@ def _load() -> tuple[Any, str]:
 
 
 def _train() -> tuple[Any, str]:
+  _check_devices()
+  return _speeds('train')
+
+
+def _step() -> tuple[Any, str]:
+  _check_devices()
+  measured = step.measure(_workloads(), PART.value, progress=_tell)
+  return list(map(dataclasses.asdict, measured)), step.markdown(measured)
+
+
+def _check_devices() -> None:
   if BATCH_SIZE.value % DEVICES.value:
     raise InputError(f'--batch_size={BATCH_SIZE.value} is no multiple of --devices={DEVICES.value}')
   if DEVICES.value > 1 and AGAINST.value:
     raise InputError(f'--devices={DEVICES.value}: timm is measured on one device')
-  return _speeds('train')
 
 
 def _infer() -> tuple[Any, str]:
@@ -85,7 +101,14 @@ def _infer() -> tuple[Any, str]:
 
 
 def _speeds(kind: speeds.Kind) -> tuple[Any, str]:
-  workloads = [
+  measured = speeds.measure(
+    kind, _workloads(), REPEATS.value, against_timm=AGAINST.value == 'timm', progress=_tell
+  )
+  return measured, speeds.markdown(measured)
+
+
+def _workloads() -> list[Workload]:
+  return [
     Workload(
       model=name,
       batch_size=BATCH_SIZE.value,
@@ -96,10 +119,6 @@ def _speeds(kind: speeds.Kind) -> tuple[Any, str]:
     )
     for name in MODEL.value
   ]
-  measured = speeds.measure(
-    kind, workloads, REPEATS.value, against_timm=AGAINST.value == 'timm', progress=_tell
-  )
-  return measured, speeds.markdown(measured)
 
 
 def _tell(line: str) -> None:
@@ -109,6 +128,7 @@ def _tell(line: str) -> None:
 _BENCHMARKS: dict[str, Callable[[], tuple[Any, str]]] = {
   'train': _train,
   'infer': _infer,
+  'step': _step,
   'init': _init,
   'load': _load,
 }

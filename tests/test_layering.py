@@ -38,7 +38,7 @@ PARTS = {
   'nfnets.training': COMMON | BESIDE_EACH_OTHER | {'nfnets.batchnorm', 'nfnets.loading'},
   'nfnets.inference': COMMON | BESIDE_EACH_OTHER | {'nfnets.loading', 'nfnets.training'},
   'nfnets.plots': COMMON | {'nfnets.models'},
-  'nfnets.benchmarks': COMMON | {'nfnets.loading', 'nfnets.models', 'nfnets.training'},
+  'nfnets.benchmarks': COMMON | BESIDE_EACH_OTHER | {'nfnets.loading', 'nfnets.training'},
   'nfnets.command_line': COMMON,
   'nfnets': COMMON | {'nfnets.models', 'nfnets.optim', 'nfnets.loading'},
   'configs': COMMON | {'nfnets.training'},

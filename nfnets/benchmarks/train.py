@@ -14,6 +14,7 @@ import numpy as np
 
 from nfnets.benchmarks.timing import matmul_rate, peak_memory, time_calls
 from nfnets.benchmarks.workload import Speed, Workload, flops_of, read_workload
+from nfnets.errors import InputError
 from nfnets.models.inspection import count_cost
 from nfnets.training.config import Config, DataConfig, ModelConfig
 from nfnets.training.derived import Derived, derive
@@ -39,12 +40,24 @@ def make_step(config: Config, devices: int) -> tuple[Callable[[], Any], Derived]
   """A function that takes one step more with the same batch and returns its metrics.
 
   The state is donated from step to step, as in a run.
+
+  Raises:
+    InputError: there are fewer devices.
   """
+  if devices > jax.device_count():
+    raise InputError(f'devices={devices}: there are {jax.device_count()}')
   derived = derive(config, _IMAGENET)
   optimizer, schedule = make_optimizer(config, derived)
   mapping = make_mapping(config.mapping, jax.devices()[:devices])
   step = mapping.train_step(
-    make_train_step(derived.model, optimizer, schedule, derived.dataset, config)
+    make_train_step(
+      derived.model,
+      optimizer,
+      schedule,
+      derived.dataset,
+      config,
+      augmentation=derived.augmentation,
+    )
   )
   batch = mapping.spread(_random_batch(config.batch_size, derived))
   state = mapping.replicate(create_state(derived.model, optimizer, jax.random.key(config.seed)))
@@ -59,9 +72,11 @@ def make_step(config: Config, devices: int) -> tuple[Callable[[], Any], Derived]
 
 def _random_batch(examples: int, derived: Derived) -> dict[str, np.ndarray]:
   rng, size = np.random.default_rng(0), derived.train_geometry.size
+  each = derived.augmentation.images_per_example
+  shape = (examples,) if each == 1 else (examples, each)
   return {
-    'images': rng.integers(0, 256, (examples, size, size, 3), np.uint8),
-    'labels': rng.integers(0, derived.dataset.num_classes, examples, np.int32),
+    'images': rng.integers(0, 256, (*shape, size, size, 3), np.uint8),
+    'labels': rng.integers(0, derived.dataset.num_classes, shape, np.int32),
     'positions': np.arange(examples, dtype=np.int32),
   }
 

@@ -43,4 +43,5 @@ def test_the_matmul_rate_is_that_of_the_product(monkeypatch) -> None:
 
 
 def test_a_cpu_holds_what_the_process_does() -> None:
-  assert timing.peak_memory(jax.devices()[0]) == timing.process_memory() > 10e6
+  before = timing.process_memory()
+  assert 10e6 < before <= timing.peak_memory(jax.devices()[0]) <= timing.process_memory()

@@ -79,7 +79,7 @@ def test_load_measures_time_and_memory(tmp_path: Path) -> None:
     (['infer', '--devices=2'], '--devices=2: inference is measured on one device'),
     (['train', '--devices=2', '--batch_size=3'], '--batch_size=3 is no multiple of --devices=2'),
     (['train', '--devices=2', '--against=timm'], '--devices=2: timm is measured on one device'),
-    (['fly'], "train or infer or init or load, not 'fly'"),
+    (['fly'], "train or infer or step or init or load, not 'fly'"),
   ],
 )
 def test_what_cannot_be_measured_is_told(arguments: list[str], told: str) -> None:
