@@ -10,8 +10,8 @@ set -u
 folder=${1:?name a folder for the results}
 end=$(($(date +%s) + ${2:-510}))
 test $# -gt 2 && shift 2 || set -- f0 step f1 f3 f5
+mkdir -p "$folder" && folder=$(cd "$folder" && pwd) || exit
 cd "$(dirname "$0")/../.." || exit
-mkdir -p "$folder"
 
 CACHE=${CACHE:-/tmp/nfnets_gpu}
 export JAX_COMPILATION_CACHE_DIR="$CACHE/jax" JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0

@@ -45,6 +45,7 @@ def measure(kind: str, workload: Workload) -> Speed:
   size = workload.size or (model.variant.train_size if training else model.variant.test_size)
   device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
   torch.manual_seed(0)
+  torch.backends.cudnn.benchmark = True  # as timm's own benchmark has it
   network = timm.create_model(
     timm_name(workload.model),
     drop_rate=model.variant.drop_rate,
