@@ -12,7 +12,7 @@ from nfnets.optim.ema import ema_decay, update_ema
 from nfnets.optim.groups import Group, group_of, group_tree, in_groups
 from nfnets.optim.optimizers import sgd_agc
 from nfnets.optim.sam import ascend
-from nfnets.optim.schedules import peak_learning_rate, warmup_cosine
+from nfnets.optim.schedules import hold_and_halve, peak_learning_rate, warmup_cosine
 
 __all__ = [
   'AdaptiveGradClipState',
@@ -25,6 +25,7 @@ __all__ = [
   'ema_decay',
   'group_of',
   'group_tree',
+  'hold_and_halve',
   'in_groups',
   'in_places',
   'peak_learning_rate',

@@ -104,9 +104,16 @@ class OptimizerConfig:
 
   learning_rate: float = 0.1
   """Peak, for every 256 examples of the batch."""
+  schedule: Literal['cosine', 'halving'] = 'cosine'
+  """After a linear warm-up half a cosine; or constant, then halved again and again."""
   warmup_epochs: float = 5.0
+  """Of 'cosine'."""
   end_learning_rate: float = 0.0
-  """At the end of the cosine."""
+  """Of 'cosine'."""
+  hold_epochs: float = 100.0
+  """Of 'halving': before the rate is halved for the first time."""
+  halving_epochs: float = 10.0
+  """Of 'halving': between two of them."""
   momentum: float = 0.9
   nesterov: bool = True
   weight_decay: float | None = 2e-5

@@ -37,6 +37,8 @@ _BOUNDS: dict[str, dict[str, float]] = {
   'optimizer.learning_rate': {'above': 0},
   'optimizer.warmup_epochs': {'at_least': 0},
   'optimizer.end_learning_rate': {'at_least': 0},
+  'optimizer.hold_epochs': {'at_least': 0},
+  'optimizer.halving_epochs': {'above': 0},
   'optimizer.momentum': {'at_least': 0, 'below': 1},
   'optimizer.weight_decay': {'at_least': 0},
   'optimizer.clipping': {'above': 0},
@@ -179,6 +181,11 @@ def _check(config: Config) -> None:
     raise InputError(
       f'model.in_channels={config.model.in_channels} is neither 1 (luminance) nor 3 (colours)'
     )
+  if config.optimizer.schedule == 'cosine':
+    _check_cosine(config)
+
+
+def _check_cosine(config: Config) -> None:
   peak = peak_learning_rate(config.optimizer.learning_rate, config.batch_size)
   if config.optimizer.end_learning_rate > peak:
     raise InputError(

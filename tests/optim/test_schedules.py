@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nfnets.errors import InputError
-from nfnets.optim import peak_learning_rate, warmup_cosine
+from nfnets.optim import hold_and_halve, peak_learning_rate, warmup_cosine
 
 GOLDEN = pathlib.Path(__file__).parents[1] / 'golden' / 'train_nfnet_tiny.json'
 
@@ -63,3 +63,26 @@ def test_wrong_arguments_are_named(arguments, message):
 def test_wrong_scaling_is_named(per_256, batch_size, message):
   with pytest.raises(InputError, match=message):
     peak_learning_rate(per_256, batch_size)
+
+
+def test_hold_and_halve_is_that_of_the_skipinit_paper():
+  """100 epochs, then half of it every 10, here of 3.5 steps."""
+  schedule = jax.jit(hold_and_halve(0.8, hold_steps=350, halving_steps=35))
+  for step, expected in {
+    0: 0.8, 349: 0.8, 350: 0.4, 384: 0.4, 385: 0.2, 420: 0.1, 699: 0.8 / 2**10, 700: 0.8 / 2**11,
+  }.items():  # fmt: skip
+    np.testing.assert_allclose(schedule(step), expected, rtol=1e-6, err_msg=str(step))
+  fractions = hold_and_halve(1.0, hold_steps=2.5, halving_steps=1.5)
+  assert [float(fractions(step)) for step in range(6)] == [1, 1, 1, 0.5, 0.25, 0.25]
+
+
+@pytest.mark.parametrize(
+  ('options', 'named'),
+  [
+    ({'hold_steps': -1, 'halving_steps': 1}, 'hold_steps=-1'),
+    ({'hold_steps': 0, 'halving_steps': 0}, 'halving_steps=0'),
+  ],
+)
+def test_wrong_lengths_are_named(options, named):
+  with pytest.raises(InputError, match=named):
+    hold_and_halve(0.1, **options)

@@ -36,7 +36,18 @@ FIELDS = [
   ('clip_eps', 'clip_eps', 0.7),
   ('clip_norm', 'clip_norm', 'layer'),
 ]
-ELSEWHERE = {'learning_rate', 'warmup_epochs', 'ema_decay'}
+# Of the schedule, of the gradient and of the average.
+ELSEWHERE = {
+  'learning_rate',
+  'schedule',
+  'warmup_epochs',
+  'end_learning_rate',
+  'hold_epochs',
+  'halving_epochs',
+  'sam_rho',
+  'sam_share',
+  'ema_decay',
+}
 
 
 def third_update(transform, params=PARAMS, gradients=GRADIENTS):
@@ -93,6 +104,17 @@ def test_the_rate_rises_over_the_warmup_and_falls_to_zero():
   assert rates[10] == pytest.approx(0.05)
   assert rates[16] == pytest.approx(0, abs=1e-8)
   assert all(a > b for a, b in itertools.pairwise(rates[4:]))
+
+
+def test_the_rate_falls_to_where_it_shall_end():
+  _, schedule = configured(end_learning_rate=0.02)
+  assert float(schedule(16)) == pytest.approx(0.02)
+
+
+def test_the_rate_may_be_halved_again_and_again():
+  _, schedule = configured(schedule='halving', hold_epochs=2, halving_epochs=0.5)
+  rates = [float(schedule(step)) for step in (0, 7, 8, 9, 10, 12)]
+  assert rates == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.025, 0.0125])
 
 
 def test_the_share_of_clipped_units_can_be_read_unless_agc_is_off():
