@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from nfnets.arguments import check_number
+from nfnets.augment.effects import CUTOUT, TRANSLATE
 from nfnets.augment.mix import draw_mixture, mix_images, mix_labels
 from nfnets.augment.randaugment import rand_augment
 from nfnets.errors import InputError
@@ -30,6 +31,10 @@ class Augmentation:
   """Operations of RandAugment on each image; 0 for none."""
   magnitude: float = 10.0
   """Of the operations."""
+  translate: float = TRANSLATE
+  """Pixels by which Translate moves an image at magnitude 10."""
+  cutout: float = CUTOUT
+  """Pixels from the centre of Cutout's box to its sides at magnitude 10."""
   as_released: bool = False
   """Solarize and Contrast as in the released training code; see `randaugment.apply_operations`."""
 
@@ -99,6 +104,8 @@ def augment(
       positions,
       layers=config.layers,
       magnitude=config.magnitude,
+      translate=config.translate,
+      cutout=config.cutout,
       as_released=config.as_released,
     )
   return pixels.astype(jnp.float32), targets
@@ -119,7 +126,8 @@ def _check(
     if getattr(config, name) is not None:
       check_number(name, getattr(config, name), above=0)
   check_number('layers', config.layers, at_least=0)
-  check_number('magnitude', config.magnitude, at_least=0)
+  for name in ('magnitude', 'translate', 'cutout'):
+    check_number(name, getattr(config, name), at_least=0)
   if images.ndim != 4 or images.shape[-1] != 3:
     raise InputError(f'images of the shape {images.shape}; it must be [N, H, W, 3]')
   wanted = config.images_per_example * len(positions)

@@ -1,8 +1,8 @@
 """The sixteen operations of RandAugment as numbers: what each does at a magnitude.
 
 Names and constants are those of RandAugment for ImageNet (Cubuk et al. 2019, arXiv 1909.13719), as
-the NFNets were trained with them (Brock et al. 2021, arXiv 2102.06171, appendix A.3).  Lengths are
-pixels, whatever the size of the image.
+the NFNets were trained with them (Brock et al. 2021, arXiv 2102.06171, appendix A.3).  There
+lengths are pixels, whatever the size of the image.
 """
 
 import dataclasses
@@ -15,6 +15,11 @@ import numpy as np
 
 _LEVELS = np.arange(256)
 _FULL_MAGNITUDE = 10.0
+
+TRANSLATE = 100.0
+"""Pixels by which Translate moves an image at magnitude 10."""
+CUTOUT = 40.0
+"""Pixels from the centre of Cutout's box to its sides at magnitude 10."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,9 +35,9 @@ class Effect:
   shear: tuple[float, float] = (0.0, 0.0)
   """How far a pixel is fetched from along x for every row, and along y for every column."""
   shift: tuple[float, float] = (0.0, 0.0)
-  """How far a pixel is fetched from along x and y."""
-  reach: int = 0
-  """Of the grey box, from its centre; its side is twice as long."""
+  """How far a pixel is fetched from along x and y, as a multiple of `TRANSLATE`."""
+  reach: float = 0.0
+  """From the centre of the grey box to its sides, as a multiple of `CUTOUT`."""
 
 
 def _solarized(threshold: int) -> Effect:
@@ -70,9 +75,9 @@ OPERATIONS: dict[str, Callable[[float], Effect]] = {
   'Rotate': lambda level: Effect(angle=30 * level),
   'ShearX': lambda level: Effect(shear=(0.3 * level, 0)),
   'ShearY': lambda level: Effect(shear=(0, 0.3 * level)),
-  'TranslateX': lambda level: Effect(shift=(100 * level, 0)),
-  'TranslateY': lambda level: Effect(shift=(0, 100 * level)),
-  'Cutout': lambda level: Effect(reach=int(level * 40)),
+  'TranslateX': lambda level: Effect(shift=(level, 0)),
+  'TranslateY': lambda level: Effect(shift=(0, level)),
+  'Cutout': lambda level: Effect(reach=level),
 }
 
 # The released training code compares bytes with the threshold modulo 256: at magnitude 10 it
@@ -98,7 +103,15 @@ class Effects(NamedTuple):
 
 
 @functools.cache
-def effects(magnitude: float, height: int, width: int, *, as_released: bool = False) -> Effects:
+def effects(
+  magnitude: float,
+  height: int,
+  width: int,
+  *,
+  translate: float = TRANSLATE,
+  cutout: float = CUTOUT,
+  as_released: bool = False,
+) -> Effects:
   """What every operation does at a magnitude to images of a size."""
   rows: Mapping[str, Callable[[float], Effect]] = _RELEASED if as_released else OPERATIONS
   found = [rows[name](magnitude / _FULL_MAGNITUDE) for name in NAMES]
@@ -106,17 +119,21 @@ def effects(magnitude: float, height: int, width: int, *, as_released: bool = Fa
     tables=np.array([one.table for one in found], np.uint8),
     factors=np.array([one.factor for one in found], np.float32),
     matrices=np.array(
-      [[_matrix(one, sign, height, width) for sign in (-1, 1)] for one in found], np.float32
+      [[_matrix(one, sign, height, width, translate) for sign in (-1, 1)] for one in found],
+      np.float32,
     ),
-    reaches=np.array([one.reach for one in found], np.int32),
+    reaches=np.array([int(one.reach * cutout) for one in found], np.int32),
   )
 
 
-def _matrix(effect: Effect, sign: int, height: int, width: int) -> list[list[float]]:
+def _matrix(
+  effect: Effect, sign: int, height: int, width: int, translate: float
+) -> list[list[float]]:
   radians = math.radians(sign * effect.angle)
   cos, sin = math.cos(radians), math.sin(radians)
   x, y = (width - 1) / 2, (height - 1) / 2  # the centre, which rotations keep
-  (shear_x, shear_y), (shift_x, shift_y) = effect.shear, effect.shift
+  shear_x, shear_y = effect.shear
+  shift_x, shift_y = (translate * shift for shift in effect.shift)
   return [
     [cos, sign * shear_x - sin, sign * shift_x + x - cos * x + sin * y],
     [sign * shear_y + sin, cos, sign * shift_y + y - sin * x - cos * y],

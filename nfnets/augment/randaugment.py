@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from nfnets.augment import operations as ops
-from nfnets.augment.effects import NAMES, effects
+from nfnets.augment.effects import CUTOUT, NAMES, TRANSLATE, effects
 from nfnets.augment.histograms import equalized, histograms, stretched
 from nfnets.augment.keys import example_keys
 
@@ -34,6 +34,8 @@ def rand_augment(
   *,
   layers: int,
   magnitude: float,
+  translate: float = TRANSLATE,
+  cutout: float = CUTOUT,
   as_released: bool = False,
 ) -> jax.Array:
   """Applies `layers` random operations to each image, one after the other.
@@ -44,6 +46,8 @@ def rand_augment(
     positions: [N] integers; what happens to an image is a function of key and position.
     layers: how many operations.
     magnitude: of all of them; 10 is strong.
+    translate: pixels by which Translate moves an image at magnitude 10.
+    cutout: pixels from the centre of Cutout's box to its sides at magnitude 10.
     as_released: see `apply_operations`.
 
   Returns:
@@ -52,7 +56,15 @@ def rand_augment(
   _, height, width, _ = images.shape
 
   def layer(images: jax.Array, draws: Draws) -> tuple[jax.Array, None]:
-    return apply_operations(images, draws, magnitude=magnitude, as_released=as_released), None
+    done = apply_operations(
+      images,
+      draws,
+      magnitude=magnitude,
+      translate=translate,
+      cutout=cutout,
+      as_released=as_released,
+    )
+    return done, None
 
   drawn = draw_operations(key, positions, layers=layers, height=height, width=width)
   pixels = jnp.clip(images, 0, 255).astype(jnp.uint8)
@@ -71,7 +83,13 @@ def draw_operations(
 
 
 def apply_operations(
-  images: jax.Array, draws: Draws, *, magnitude: float, as_released: bool = False
+  images: jax.Array,
+  draws: Draws,
+  *,
+  magnitude: float,
+  translate: float = TRANSLATE,
+  cutout: float = CUTOUT,
+  as_released: bool = False,
 ) -> jax.Array:
   """Applies one operation to each image.
 
@@ -79,6 +97,8 @@ def apply_operations(
     images: uint8 [N, H, W, 3].
     draws: which operation, to which side, where: arrays [N, ...].
     magnitude: of all operations.
+    translate: see `rand_augment`.
+    cutout: likewise.
     as_released: do as the training code released with the NFNets where it departs from the
       definitions: it compares with Solarize's threshold modulo 256, and Contrast starts from the
       level H W / 256 (255 at most), not from the image's mean.
@@ -87,7 +107,10 @@ def apply_operations(
     uint8 [N, H, W, 3].
   """
   _, height, width, _ = images.shape
-  table = jax.tree.map(jnp.asarray, effects(magnitude, height, width, as_released=as_released))
+  numbers = effects(
+    magnitude, height, width, translate=translate, cutout=cutout, as_released=as_released
+  )
+  table = jax.tree.map(jnp.asarray, numbers)
   middle = jnp.float32(min(height * width // 256, 255)) if as_released else None
   start = _blend_start(images, draws.operations, middle)
   # The barrier keeps the tables from being computed again for every pixel.

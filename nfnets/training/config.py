@@ -94,6 +94,10 @@ class AugmentConfig:
   """Operations of RandAugment on each image."""
   magnitude: float | None = None
   """Of these; None for the one published for the network."""
+  translate: float = 100.0
+  """Pixels by which its Translate moves an image at magnitude 10, made for ImageNet."""
+  cutout: float = 40.0
+  """Pixels from the centre of its Cutout's box to the sides at magnitude 10, likewise."""
   as_released: bool = False
   """Solarize and Contrast as in the released code, not as defined."""
 

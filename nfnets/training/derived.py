@@ -34,6 +34,8 @@ _BOUNDS: dict[str, dict[str, float]] = {
   'augment.cutmix': {'above': 0},
   'augment.layers': {'at_least': 0},
   'augment.magnitude': {'at_least': 0},
+  'augment.translate': {'at_least': 0},
+  'augment.cutout': {'at_least': 0},
   'optimizer.learning_rate': {'above': 0},
   'optimizer.warmup_epochs': {'at_least': 0},
   'optimizer.end_learning_rate': {'at_least': 0},
@@ -157,6 +159,8 @@ def _augmentation(config: Config) -> Augmentation:
     distinct=augment.distinct,
     layers=augment.layers,
     magnitude=magnitude or 0.0,
+    translate=augment.translate,
+    cutout=augment.cutout,
     as_released=augment.as_released,
   )
 

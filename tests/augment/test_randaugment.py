@@ -106,6 +106,20 @@ def test_as_released_all_else_is_the_same():
       assert np.array_equal(applied(15, True)[case], applied(15)[case])
 
 
+def test_lengths_follow_the_size_that_is_asked_for():
+  """For images of 32 pixels the 50 and the 20 of magnitude 5 are too much."""
+  papers, small = effects(5, 32, 32), effects(5, 32, 32, translate=10, cutout=16)
+  to_the_right, down = NAMES.index('TranslateX'), NAMES.index('TranslateY')
+  assert papers.matrices[to_the_right, 1, 0].tolist() == [1, 0, 50]
+  assert small.matrices[to_the_right, 1, 0].tolist() == [1, 0, 5]
+  assert small.matrices[down, 0, 1].tolist() == [0, 1, -5]
+  box = NAMES.index('Cutout')
+  assert (papers.reaches[box], small.reaches[box]) == (20, 8)
+  for one, other in zip(papers, small, strict=True):
+    others = [i for i, name in enumerate(NAMES) if i not in (to_the_right, down, box)]
+    np.testing.assert_array_equal(one[others], other[others])
+
+
 @pytest.mark.parametrize('name', ['AutoContrast', 'Equalize', 'Contrast', 'Sharpness'])
 def test_channels_of_few_levels(name):
   flat = np.empty((HEIGHT, WIDTH, 3), np.uint8)
