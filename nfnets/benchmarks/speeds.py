@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from nfnets.benchmarks.processes import in_fresh_process, in_turns
-from nfnets.benchmarks.workload import Speed, Workload, summarize
+from nfnets.benchmarks.workload import Speed, Workload, rounded, summarize
 
 OURS, TIMM = 'nfnets', 'timm'
 _GIGA, _TERA = 1e9, 1e12
@@ -71,9 +71,9 @@ def _cells(row: str, summaries: Summaries) -> tuple[str, ...]:
     row,
     str(found['batch_size']),
     str(found['size']),
-    f'{found["images_per_second"]:.4g}',
-    *(f'{1000 * step[which]:.4g} ms' for which in ('median', 'least', 'most')),
-    f'{found["flops_per_second"] / _TERA:.4g}',
+    rounded(found['images_per_second']),
+    *(f'{rounded(1000 * step[which])} ms' for which in ('median', 'least', 'most')),
+    rounded(found['flops_per_second'] / _TERA),
     f'{found["mfu"]:.1%}',
     '' if peak is None else f'{peak / _GIGA:.3g} GB',
     f'{found["first_step_seconds"]:.3g} s',

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from nfnets.augment.augment import Augmentation
 from nfnets.benchmarks.timing import Timing, time_calls
 from nfnets.benchmarks.train import make_config, make_step
-from nfnets.benchmarks.workload import Workload
+from nfnets.benchmarks.workload import Workload, rounded
 from nfnets.optim.sam import RHO
 from nfnets.training.config import Config
 
@@ -99,7 +99,8 @@ def markdown(steps: Sequence[Step]) -> str:
   for step in steps:
     seconds = step.timing.seconds
     median, least, most = (
-      f'{1000 * value:.4g} ms' for value in (statistics.median(seconds), min(seconds), max(seconds))
+      f'{rounded(1000 * value)} ms'
+      for value in (statistics.median(seconds), min(seconds), max(seconds))
     )
     rows.append(
       f'| {step.model} | {step.part} | {median} | {least} | {most} | {step.ratio:.3f} '

@@ -28,11 +28,12 @@ _IMAGENET = 1281167  # training images
 
 def make_config(workload: Workload) -> Config:
   """The recipe of the NFNets without augmentation."""
+  precision: Any = workload.precision  # `derive` checks it
   return Config(
     model=ModelConfig(name=workload.model),
     data=DataConfig(dataset='imagenet2012', train_size=workload.size),
     batch_size=workload.batch_size,
-    precision=workload.precision,
+    precision=precision,
   )
 
 

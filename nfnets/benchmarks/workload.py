@@ -5,9 +5,7 @@ import json
 import math
 import statistics
 from collections.abc import Sequence
-from typing import Any, Literal
-
-Precision = Literal['float32', 'bfloat16']
+from typing import Any
 
 _OF_TRAINING = 3  # a training step is a forward pass and two backward ones of its size
 
@@ -22,8 +20,8 @@ class Workload:
   """Images in one step, over all devices."""
   size: int | None = None
   """Side of the images in pixels; the network's own for training or testing by default."""
-  precision: Precision = 'bfloat16'
-  """Of the activations; parameters are float32."""
+  precision: str = 'bfloat16'
+  """Of the activations, 'float32' or 'bfloat16'; parameters are float32."""
   devices: int = 1
   compiler: str = 'default'
   """Mode of `torch.compile`, or 'none'; JAX has but one."""
@@ -82,3 +80,8 @@ def summarize(workload: Workload, speeds: Sequence[Speed]) -> dict[str, Any]:
     'mfu': speeds[0].flops / median / rate if rate else math.nan,
     'peak_memory': max(peaks, default=None),
   }
+
+
+def rounded(value: float) -> str:
+  """A number for a table: four digits, or all those before the point."""
+  return f'{value:.0f}' if abs(value) >= 1000 else f'{value:.4g}'

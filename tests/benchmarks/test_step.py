@@ -38,7 +38,7 @@ def test_every_part_is_added_to_the_same_step(monkeypatch) -> None:
   assert [one.ratio for one in steps] == [1, 2, 3, 4, 5]
   assert told[1] == f'{MICRO}, augmented: {steps[1].timing}'
   row = step.markdown(steps).splitlines()[3]
-  assert row == f'| {MICRO} | augmented | 2000 ms | 1000 ms | 5e+04 ms | 2.000 | 9 s |'
+  assert row == f'| {MICRO} | augmented | 2000 ms | 1000 ms | 50000 ms | 2.000 | 9 s |'
 
 
 def test_the_batch_is_what_the_step_takes(monkeypatch) -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from nfnets.benchmarks.workload import Speed, Workload, flops_of, read_workload, summarize
+from nfnets.benchmarks.workload import Speed, Workload, flops_of, read_workload, rounded, summarize
 
 WORKLOAD = Workload(model='nfnet_f0', batch_size=8, devices=2, precision='float32')
 
@@ -49,3 +49,8 @@ def test_the_summary_is_of_all_groups_of_all_processes() -> None:
 
 def test_memory_that_a_device_does_not_tell() -> None:
   assert summarize(WORKLOAD, [speed(1.0, memory=None)])['peak_memory'] is None
+
+
+def test_large_numbers_have_no_exponent() -> None:
+  numbers = (0.001234567, 12.34567, 999.94, 12345.6)
+  assert [rounded(x) for x in numbers] == ['0.001235', '12.35', '999.9', '12346']
