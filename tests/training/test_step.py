@@ -45,9 +45,10 @@ def tiny():
   return create_model('nfnet_tiny', 10, drop_rate=0.0, stochdepth_rate=0.0)
 
 
-def mapped_step(model, how='pmap', devices=1):
+def mapped_step(model, how='pmap', devices=1, micro_batch_size=None):
   mapping = make_mapping(how, jax.devices()[:devices])
-  step = make_train_step(model, OPTIMIZER, SCHEDULE, DATASET, CONFIG)
+  config = dataclasses.replace(CONFIG, micro_batch_size=micro_batch_size)
+  step = make_train_step(model, OPTIMIZER, SCHEDULE, DATASET, config)
   return mapping, mapping.train_step(step)
 
 
@@ -145,25 +146,28 @@ def micro_batches() -> list[dict[str, np.ndarray]]:
   return [batch | {'images': batch['images'][:, ::2, ::2]} for batch in golden_batches()]
 
 
+OTHERS = [('pmap', 2, 1), ('pmap', 4, None), ('shard_map', 4, None)]
+
+
 @pytest.fixture(scope='module')
 def spread_runs():
-  """Four steps with dropout and stochastic depth, on each number of devices and both mappings."""
+  """Four steps with dropout and stochastic depth: over devices, mappings and micro-batches."""
   model = micro_model(drop_rate=0.5)
   runs = {}
-  for how, devices in [('pmap', 1), ('pmap', 2), ('pmap', 4), ('shard_map', 4)]:
-    mapping, step = mapped_step(model, how, devices)
+  for how, devices, micro in [('pmap', 1, None), *OTHERS]:
+    mapping, step = mapped_step(model, how, devices, micro)
     state = mapping.replicate(golden_state(model))
     losses = []
     for batch in micro_batches()[:4]:
       state, metrics = step(state, mapping.spread(batch))
       losses.append(float(metrics['loss']))
-    runs[how, devices] = losses, jax.device_get(state)
+    runs[how, devices, micro] = losses, jax.device_get(state)
   return runs
 
 
-@pytest.mark.parametrize('other', [('pmap', 2), ('pmap', 4), ('shard_map', 4)], ids=str)
-def test_devices_and_mappings_agree(spread_runs, other) -> None:
-  losses, state = spread_runs['pmap', 1]
+@pytest.mark.parametrize('other', OTHERS, ids=str)
+def test_devices_mappings_and_micro_batches_agree(spread_runs, other) -> None:
+  losses, state = spread_runs['pmap', 1, None]
   other_losses, other_state = spread_runs[other]
   np.testing.assert_allclose(other_losses, losses, atol=1e-5)
   # A gradient multiplied by the number of devices would show here first.
