@@ -4,6 +4,7 @@ import contextlib
 import copy
 import dataclasses
 import io
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class Finished:
   workdir: Path
   outcome: Outcome
   printed: list[str]
+  seconds: float
 
 
 @pytest.fixture(scope='session')
@@ -83,5 +85,7 @@ def finished(short_config: Config, tmp_path_factory: pytest.TempPathFactory) -> 
   """The run of `short_config`, all its steps."""
   workdir = tmp_path_factory.mktemp('runs') / 'finished'
   with in_the_zoo(), contextlib.redirect_stdout(io.StringIO()) as out:
+    start = time.monotonic()
     outcome = train(short_config, workdir)
-  return Finished(short_config, workdir, outcome, out.getvalue().splitlines())
+    seconds = time.monotonic() - start
+  return Finished(short_config, workdir, outcome, out.getvalue().splitlines(), seconds)

@@ -95,9 +95,13 @@ class Checkpoints:
     if steps:
       self._manager.reload()
 
-  def close(self) -> None:
+  def wait(self) -> None:
     """Waits until all is written."""
     self._manager.wait_until_finished()
+
+  def close(self) -> None:
+    """Waits until all is written, and ends the threads that write."""
+    self.wait()
     self._manager.close()
 
   def __enter__(self) -> 'Checkpoints':

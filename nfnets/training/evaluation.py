@@ -1,5 +1,6 @@
 """A pass over a split in which every example counts exactly once, on any number of devices."""
 
+import itertools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -55,14 +56,22 @@ class Evaluator:
     """
     return tuple(tally.scores() for tally in self.tally(*models))
 
+  def look(self, *models: tuple[Any, Any]) -> tuple[Scores, ...]:
+    """As a call, but of the first batch alone: it shows soon whether evaluation works at all."""
+    return tuple(tally.scores() for tally in self.tally(*models, most=1))
+
   def tally(
-    self, *models: tuple[Any, Any], progress: Callable[[int, int], None] | None = None
+    self,
+    *models: tuple[Any, Any],
+    progress: Callable[[int, int], None] | None = None,
+    most: int | None = None,
   ) -> tuple[Tally, ...]:
     """The sums that the scores are made of, class by class.
 
     Args:
       *models: parameters and state, on the devices.
       progress: called after every batch with the examples done and those there are.
+      most: batches to take; None for all.
     """
     sums: list[list[Any]] = [[] for _ in models]
     done = unreadable = 0
@@ -73,7 +82,7 @@ class Evaluator:
       shard=(jax.process_index(), jax.process_count()),
       threads=self._threads,
     ) as batches:
-      for batch in batches:
+      for batch in itertools.islice(batches, most):
         unreadable += int(batch.pop('bad_records').sum())
         on_devices = self._mapping.spread(batch)
         for total, (params, state) in zip(sums, models, strict=True):

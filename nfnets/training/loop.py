@@ -1,23 +1,28 @@
 """A run from its config to its last checkpoint, taken up wherever an earlier one stopped."""
 
 import dataclasses
-import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import optax
 
+from nfnets.arguments import check_number
 from nfnets.data.pipeline import Batches, train_batches
 from nfnets.data.records import Records, open_records
 from nfnets.errors import InputError, RunError
 from nfnets.training import workdir as folders
 from nfnets.training.checkpointing import Checkpoints
+from nfnets.training.clock import Clock
 from nfnets.training.config import Config
 from nfnets.training.derived import Derived, derive
 from nfnets.training.evaluation import Evaluator
+from nfnets.training.input_limit import InputLimit
+from nfnets.training.memory import memory_in_use
 from nfnets.training.metrics import Meter
 from nfnets.training.optimizer import make_optimizer
 from nfnets.training.parallel import make_mapping
+from nfnets.training.profiling import PROFILE, Trace
 from nfnets.training.report import Report
 from nfnets.training.scores import Scores
 from nfnets.training.start import Start, load_start
@@ -36,7 +41,7 @@ class Outcome:
   """Of the averaged parameters after the last step; None where the run was stopped before it."""
 
 
-def train(config: Config, workdir: Path, *, force: bool = False) -> Outcome:
+def train(config: Config, workdir: Path, *, force: bool = False, profile_steps: int = 0) -> Outcome:
   """Trains the network of `config`, keeping everything about the run in `workdir`.
 
   Called again with the same arguments it goes on from the newest checkpoint, and ends with the same
@@ -46,11 +51,14 @@ def train(config: Config, workdir: Path, *, force: bool = False) -> Outcome:
     config: what to run.
     workdir: holds `config.json`, `metrics.jsonl`, `curves.png`, `checkpoints/`, `tensorboard/`.
     force: go on in a folder that belongs to another run.
+    profile_steps: how many steps to trace into `workdir`/profile; 0 for none.
 
   Raises:
     InputError: the config, the data or the folder cannot be used.
     RunError: the run diverged, or too many records cannot be read.
   """
+  clock = Clock()
+  check_number('profile_steps', profile_steps, at_least=0)
   if not isinstance(config, Config):
     raise InputError(
       f'config is a {type(config).__name__}: expected a nfnets.training.config.Config'
@@ -72,11 +80,14 @@ def train(config: Config, workdir: Path, *, force: bool = False) -> Outcome:
     StopFlag() as stop,
     Checkpoints(folders.checkpoint_folder(workdir), keep=config.keep_checkpoints) as checkpoints,
   ):
-    run = _Run(config, derived, checkpoints, held_out, start)
+    run = _Run(config, derived, checkpoints, held_out, start, clock)
     del start  # the run has copies of its own
     folders.claim(workdir, config, data)  # now that its states are known to fit
-    with Report(workdir, start_step=run.step, total_steps=derived.total_steps) as report:
-      return run.go(records, report, stop)
+    with (
+      Report(workdir, start_step=run.step, total_steps=derived.total_steps) as report,
+      Trace(workdir / PROFILE, profile_steps) as trace,
+    ):
+      return run.go(records, report, stop, trace)
 
 
 def _check_batch(config: Config, derived: Derived, devices: int) -> None:
@@ -107,6 +118,7 @@ class _Run:
     checkpoints: Checkpoints,
     held_out: Records,
     start: Start | None,
+    clock: Clock,
   ):
     """`start` is what a run without checkpoints begins with; fresh parameters by default."""
     self._config, self._derived, self._checkpoints = config, derived, checkpoints
@@ -134,7 +146,8 @@ class _Run:
     )
     self._state = self._first_state(optimizer, start)
     self.step = int(self._state.step)
-    self._meter = Meter(config.batch_size)
+    self._clock, self._meter = clock, Meter(config.batch_size, clock)
+    self._input_limit = InputLimit(threads=config.data.threads, workers=config.data.workers)
     self._bad_records, self._bad_epoch = 0, 0
 
   def _first_state(
@@ -147,16 +160,20 @@ class _Run:
     rng = jax.random.key(self._config.seed)
     return self._mapping.replicate(create_state(self._derived.model, optimizer, rng, start=start))
 
-  def go(self, records: Records, report: Report, stop: StopFlag) -> Outcome:
+  def go(self, records: Records, report: Report, stop: StopFlag, trace: Trace) -> Outcome:
     """Takes all steps that are left, or as many as `stop` lets it."""
     total = self._derived.total_steps
     report.say(self._greeting(len(records)))
     scores = None
     if self.step < total:
+      self._clock.lap('start')
+      if self.step == 0:
+        self._look(report)
       with self._batches(records) as batches:
-        scores = self._steps(batches, report, stop)
+        scores = self._steps(batches, report, stop, trace)
+      self._tell_time(report)
     else:
-      _, scores = self._scores()
+      _, scores = self._evaluate(*self._models())
     return Outcome(self.step, total, scores)
 
   def _greeting(self, examples: int) -> str:
@@ -186,41 +203,60 @@ class _Run:
       together=self._derived.augmentation.examples_together,
     )
 
-  def _steps(self, batches: Batches, report: Report, stop: StopFlag) -> Scores | None:
-    derived, scores = self._derived, None
-    batch, waited = self._next(batches)
+  def _steps(self, batches: Batches, report: Report, stop: StopFlag, trace: Trace) -> Scores | None:
+    derived, scores, first = self._derived, None, self.step + 1
+    batch = self._next(batches)
+    self._clock.lap('start')
     before: Metrics | None = None
     stopping = False
     while not stopping:
-      self._state, metrics = self._train_step(self._state, batch)
+      with jax.profiler.StepTraceAnnotation('train', step_num=self.step + 1):
+        self._state, metrics = self._train_step(self._state, batch)
       self.step += 1
-      self._meter.add(metrics, waited)
-      if before is None:
-        report.tell_first_step(metrics)
-        self._meter.restart()  # a speed that counts compilation tells nothing
-      if self.step < derived.total_steps:
-        batch, waited = self._next(batches)  # while the devices work
+      self._meter.add(metrics)
+      last = self.step == derived.total_steps
+      if self.step == first:
+        self._end_first_step(metrics, report)
+      if not last:
+        self._clock.lap('steps')
+        batch = self._next(batches)  # while the devices work
+        # Only if they ran dry has the run waited for its input.
+        self._clock.lap('input' if metrics['loss'].is_ready() else 'steps')
       self._check(before)  # waits for the step before this one: never more than two under way
       before = metrics
-      last = self.step == derived.total_steps
       stopping = last or stop.at(self.step)
+      if trace.is_due(self.step + 1 - first, last=last):
+        self._trace(metrics, report, trace)
       if is_due(self.step, self._config.log_every, stopping):
         self._check(metrics)
         self._log(report)
       if is_due(self.step, derived.eval_every, last):
+        self._check(metrics)
         scores = self._eval(report)
       if is_due(self.step, derived.checkpoint_every, stopping):
+        self._check(metrics)
         self._save()
     if int(self._state.bad_steps):
       report.say(f'the last {self._state.bad_steps} steps changed nothing: not finite')
     return scores if self.step == derived.total_steps else None
 
-  def _next(self, batches: Batches) -> tuple[Batch, float]:
-    """The next batch, on its way to the devices, and the seconds it took the host."""
-    start = time.monotonic()
+  def _end_first_step(self, metrics: Metrics, report: Report) -> None:
+    """Waits for it: a speed that counts compilation tells nothing."""
+    jax.block_until_ready(metrics)
+    report.tell_first_step(self._clock.lap('first_step'))
+    self._meter.restart()
+
+  def _trace(self, metrics: Metrics, report: Report, trace: Trace) -> None:
+    jax.block_until_ready(metrics)
+    self._clock.lap('steps')
+    report.say(trace.turn(self.step, last=self.step == self._derived.total_steps))
+    self._clock.lap('other')
+
+  def _next(self, batches: Batches) -> Batch:
+    """The next batch, on its way to the devices."""
     batch = next(batches)
     self._count_bad(int(batch.pop('bad_records').sum()))
-    return self._mapping.spread(batch), time.monotonic() - start
+    return self._mapping.spread(batch)
 
   def _count_bad(self, records: int) -> None:
     """Counts anew in every epoch: the same records are met again."""
@@ -249,29 +285,45 @@ class _Run:
     return f'the last checkpoint is that of step {saved[-1]}' if saved else 'nothing was saved yet'
 
   def _log(self, report: Report) -> None:
-    line = self._meter.read()
+    self._clock.lap('steps')
+    line = self._meter.read() | memory_in_use()
     line['epoch'] = self.step / self._derived.steps_per_epoch
     line['bad_records'] = self._bad_records
     report.write(self.step, 'train', line)
     report.tell_train(self.step, line)
+    if word := self._input_limit.word(line['input_wait']):
+      report.say(word)
 
-  def _scores(self) -> tuple[Scores, Scores]:
-    """Scores of the parameters and of their average."""
+  def _models(self) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """The parameters and their average, each with the network's state."""
     state = self._state
-    raw, ema = self._evaluate((state.params, state.state), (state.ema_params, state.ema_state))
-    return raw, ema
+    return (state.params, state.state), (state.ema_params, state.ema_state)
+
+  def _look(self, report: Report) -> None:
+    """Tells what one batch scores, so that a broken evaluation shows now and not after an epoch."""
+    report.tell_look(*self._evaluate.look(*self._models()))
+    self._clock.lap('evaluation')
 
   def _eval(self, report: Report) -> Scores:
-    start = time.monotonic()
-    raw, ema = self._scores()
+    self._clock.lap('steps')
+    raw, ema = self._evaluate(*self._models())
     report.tell_eval(self.step, raw, ema)
-    self._meter.skip(time.monotonic() - start)
+    self._clock.lap('evaluation')
     return ema
 
   def _save(self) -> None:
-    start = time.monotonic()
+    self._clock.lap('steps')
     self._checkpoints.save(self.step, self._mapping.to_global(self._state))
-    self._meter.skip(time.monotonic() - start)
+    self._clock.lap('checkpoints')
+
+  def _tell_time(self, report: Report) -> None:
+    """Finishes what may take long, then tells where the time went."""
+    self._clock.lap('other')
+    self._checkpoints.wait()
+    self._clock.lap('checkpoints')
+    report.draw()
+    self._clock.lap('other')
+    report.tell_time(self.step, self._clock.seconds())
 
 
 def is_due(step: int, every: int, last: bool) -> bool:

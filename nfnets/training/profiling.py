@@ -1,9 +1,11 @@
 """A trace of a few steps of a run: what devices and host did, microsecond by microsecond."""
 
 from pathlib import Path
-from typing import Any
 
 import jax
+
+PROFILE = 'profile'
+"""The folder of a run's trace, in its work folder."""
 
 WARM_UP = 2
 """Steps before a trace: the first is compiled, the second waits for input that is not ready yet."""
@@ -20,45 +22,37 @@ class Trace:
     self._folder, self._steps = folder, steps
     self._from: int | None = None
 
-  def after(self, taken: int, step: int, metrics: Any, *, last: bool) -> str | None:
-    """Begins or ends the trace, if it is time to; to be called after every step.
-
-    Args:
-      taken: the steps that this process has taken.
-      step: the number of the step taken, in the run.
-      metrics: what the step returned; it is waited for where the trace begins and ends.
-      last: whether no step follows.
-
-    Returns:
-      A line for a person, once the trace is there.
-    """
+  def is_due(self, taken: int, *, last: bool) -> bool:
+    """Whether to turn it on or off, after so many steps of this process or the last of the run."""
     if not self._steps:
-      return None
-    if self._from is None:
-      if last:
-        return f'no trace: a run must have more than {WARM_UP} steps left'
-      if taken == WARM_UP:
-        jax.block_until_ready(metrics)
-        self._from = step + 1
-        jax.profiler.start_trace(self._folder, profiler_options=_options())
-      return None
-    if not last and taken < WARM_UP + self._steps:
-      return None
-    jax.block_until_ready(metrics)
-    jax.profiler.stop_trace()
+      return False
+    return last or taken == (WARM_UP if self._from is None else WARM_UP + self._steps)
+
+  def turn(self, step: int, *, last: bool) -> str:
+    """Turns it on or off after `step`, which must be done; returns a line for a person."""
+    if self._from is not None:
+      self._stop()
+      return (
+        f'traced steps {self._from} to {step}: `tensorboard --logdir={self._folder}` shows them '
+        '(with the package xprof), or https://ui.perfetto.dev the *.trace.json.gz in there'
+      )
+    if last:
+      self._steps = 0
+      return f'nothing is traced: there were no more than {WARM_UP} steps left'
+    self._from = step + 1
+    jax.profiler.start_trace(self._folder, profiler_options=_options())
+    return f'tracing {self._steps} steps from {self._from} on'
+
+  def _stop(self) -> None:
     self._steps = 0
-    return (
-      f'traced steps {self._from} to {step}: tensorboard --logdir={self._folder} shows them (with '
-      'its profile plugin, the package xprof), or https://ui.perfetto.dev the *.trace.json.gz there'
-    )
+    jax.profiler.stop_trace()
 
   def __enter__(self) -> 'Trace':
     return self
 
   def __exit__(self, *unused: object) -> None:
     if self._from is not None and self._steps:
-      jax.profiler.stop_trace()
-      self._steps = 0
+      self._stop()
 
 
 def _options() -> jax.profiler.ProfileOptions:

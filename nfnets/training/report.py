@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import tensorboardX
 
 from nfnets.errors import InputError
@@ -20,6 +19,8 @@ from nfnets.training.scores import Scores
 METRICS = 'metrics.jsonl'
 CURVES = 'curves.png'
 _EVENTS = 'tensorboard'
+_PARTS = {'first_step': 'first step (compilation)', 'input': 'waiting for input'}
+"""Of a run's time, where a person is told more than the metrics' name."""
 
 
 class Report:
@@ -34,6 +35,7 @@ class Report:
     self._workdir = workdir
     self._total = total_steps
     self._from_step, self._from_time = start_step, time.monotonic()
+    self._is_drawn = False
     _drop_after(workdir / METRICS, start_step)
     self._lines = (workdir / METRICS).open('a', encoding='utf-8')
     self._events = tensorboardX.SummaryWriter(
@@ -41,29 +43,37 @@ class Report:
     )
 
   def write(self, step: int, kind: str, metrics: Mapping[str, float]) -> None:
-    """Stores the metrics of one step; `kind` is 'train' or 'eval'."""
+    """Stores the metrics of one step; `kind` is 'train', 'eval' or 'time'."""
     line = {'step': step, 'kind': kind} | {k: _json_number(v) for k, v in metrics.items()}
+    self._is_drawn = self._is_drawn and kind == 'time'  # which is in no picture
     self._lines.write(json.dumps(line) + '\n')
     self._lines.flush()
     for name, value in metrics.items():
       if math.isfinite(value):  # TensorBoard shows no other, and warns of each
         self._events.add_scalar(f'{kind}/{name}', value, step)
 
-  def tell_first_step(self, metrics: Mapping[str, Any]) -> None:
-    """Waits for the first step and tells how long it took; the ETA counts from there."""
-    jax.block_until_ready(metrics)
-    seconds = time.monotonic() - self._from_time
+  def tell_look(self, raw: Scores, ema: Scores) -> None:
+    """The scores of one batch before the first step; they are not stored among whole splits'."""
+    self.say(
+      f'before the first step: loss {raw.loss:.4f}, accuracy {raw.accuracy:.2%}, averaged '
+      f'parameters {ema.loss:.4f}, {ema.accuracy:.2%} of {ema.examples} evaluation images'
+    )
+
+  def tell_first_step(self, seconds: float) -> None:
+    """How long the first step took; the ETA counts from there."""
     self.say(f'the first step took {seconds:.0f} s, most of it compilation')
     self._from_step, self._from_time = self._from_step + 1, time.monotonic()
 
   def tell_train(self, step: int, metrics: Mapping[str, float]) -> None:
-    """The progress line."""
+    """The progress line; steps that changed nothing are told at its end."""
+    skipped = int(metrics['bad_steps'])
     done = step - self._from_step
     left = (time.monotonic() - self._from_time) / max(1, done) * (self._total - step)
     self.say(
       f'step {step}/{self._total}  {step / self._total:6.1%}  loss {metrics["loss"]:.4f}  '
       f'accuracy {metrics["accuracy"]:.3f}  {metrics["images_per_second"]:.0f} images/s  '
       f'ETA {datetime.timedelta(seconds=round(left))}'
+      + (f'  {skipped} steps changed nothing: not finite' if skipped else '')
     )
 
   def tell_eval(self, step: int, raw: Scores, ema: Scores) -> None:
@@ -75,18 +85,29 @@ class Report:
       f'averaged parameters {ema.accuracy:.2%} of {ema.examples} images'
     )
 
+  def tell_time(self, step: int, seconds: Mapping[str, float]) -> None:
+    """Stores and tells where the time of this process went: part of the run -> seconds."""
+    total = sum(seconds.values())
+    self.write(step, 'time', seconds | {'total': total})
+    parts = [
+      f'{_PARTS.get(name, name)} {spent:.1f} s ({spent / max(total, 1e-9):.0%})'
+      for name, spent in seconds.items()
+    ]
+    self.say(f'time: {total:.1f} s = {" + ".join(parts)}')
+
   def say(self, text: str) -> None:
     """One line on standard output."""
     print(text, flush=True)
 
   def draw(self) -> Path | None:
     """Draws the learning curves; None if there is nothing to draw yet."""
-    self._lines.flush()
+    self._is_drawn = True
     return draw_curves(read_metrics(self._workdir / METRICS), self._workdir / CURVES)
 
   def close(self) -> None:
-    """Draws the curves and closes the files."""
-    self.draw()
+    """Draws the curves, if there is news, and closes the files."""
+    if not self._is_drawn:
+      self.draw()
     self._lines.close()
     self._events.close()
 

@@ -11,7 +11,7 @@ from nfnets.augment.augment import Augmentation
 from nfnets.augment.normalize import normalize
 from nfnets.data.datasets import Dataset
 from nfnets.models.zoo import Model
-from nfnets.optim.agc import read_clipped_fraction
+from nfnets.optim.clipping import ALL, clipped_fractions
 from nfnets.optim.ema import update_ema
 from nfnets.training.config import Config
 from nfnets.training.freezing import NOTHING, hold
@@ -82,10 +82,28 @@ def make_train_step(
       'parameter_norm': parameter_norm,
       'bad_steps': new.bad_steps,
     }
-    clipped = read_clipped_fraction(opt_state)
-    return new, metrics if clipped is None else metrics | {'clipped': clipped}
+    return new, metrics | _clipped(gradients, old.params, model, config, frozen)
 
   return step
+
+
+def _clipped(
+  gradients: Any, params: Any, model: Model, config: Config, frozen: Collection[str]
+) -> Metrics:
+  """The share of units that AGC clips, in all and part by part: 'clipped', 'clipped_stem', ..."""
+  optimizer = config.optimizer
+  if optimizer.clipping is None:
+    return {}
+  fractions = clipped_fractions(
+    gradients,
+    params,
+    optimizer.clipping,
+    depths=model.variant.depths,
+    eps=optimizer.clip_eps,
+    norm=optimizer.clip_norm,
+    frozen=frozen,
+  )
+  return {'clipped': fractions.pop(ALL)} | {f'clipped_{k}': v for k, v in fractions.items()}
 
 
 def _mean_over_devices(x: jax.Array) -> jax.Array:

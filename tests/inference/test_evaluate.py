@@ -24,8 +24,8 @@ def test_a_run_is_scored_as_it_was_while_it_ran(
   finished: Finished, averaged: bool, parameters: str, prefix: str
 ):
   before = files(finished.workdir)
-  last = read_metrics(finished.workdir / 'metrics.jsonl')[-1]
-  assert last['kind'] == 'eval'
+  lines = read_metrics(finished.workdir / 'metrics.jsonl')
+  last = [line for line in lines if line['kind'] == 'eval'][-1]
   names = [field.name for field in dataclasses.fields(Scores)]
   result = evaluate_run(finished.workdir, averaged=averaged)
   assert result.scores == Scores(**{name: last[prefix + name] for name in names})

@@ -18,7 +18,7 @@ EVAL = [
 
 def pixels(path: Path) -> np.ndarray:
   with Image.open(path) as picture:
-    assert (picture.format, picture.mode, picture.size) == ('PNG', 'RGBA', (1100, 700))
+    assert (picture.format, picture.mode, picture.size) == ('PNG', 'RGBA', (1200, 700))
     return np.asarray(picture.convert('L'))
 
 
@@ -34,7 +34,7 @@ def test_training_and_evaluation_are_drawn(tmp_path: Path):
   train, both, again = (pixels(tmp_path / f'{name}.png') for name in 'abc')
   np.testing.assert_array_equal(train, again)
   changed = train != both
-  for panel in (changed[:350, :550], changed[:350, 550:]):  # loss, accuracy
+  for panel in (changed[:350, :480], changed[:350, 480:]):  # loss, accuracy
     assert panel.any()
   assert not changed[350:].any()  # an evaluation has no learning rate and clips nothing
 

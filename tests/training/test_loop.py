@@ -1,6 +1,8 @@
 """Whole runs, in this process: what they leave, and how they end."""
 
 import dataclasses
+import gzip
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ from runs import Finished
 
 from nfnets.errors import InputError, RunError
 from nfnets.training.checkpointing import Checkpoints
+from nfnets.training.clock import PARTS
 from nfnets.training.config import Config
 from nfnets.training.derived import derive
 from nfnets.training.loop import is_due, train
@@ -59,14 +62,16 @@ def test_what_a_training_line_holds(finished: Finished):
   for line in lines(finished.workdir, 'train'):
     assert line.keys() == {
       'step', 'kind', 'loss', 'accuracy', 'learning_rate', 'gradient_norm', 'parameter_norm',
-      'clipped', 'bad_steps', 'images_per_second', 'step_seconds', 'input_wait', 'epoch',
-      'bad_records',
+      'clipped', 'clipped_stem', 'clipped_stage_0', 'clipped_stage_1', 'clipped_neck',
+      'clipped_head', 'bad_steps', 'images_per_second', 'step_seconds', 'input_wait', 'epoch',
+      'bad_records', 'device_bytes', 'host_bytes',
     }  # fmt: skip
     assert line['learning_rate'] == pytest.approx(float(schedule(line['step'] - 1)), rel=1e-6)
     assert line['epoch'] == line['step'] / 3
     assert line['images_per_second'] > 0
     assert 0 <= line['input_wait'] < 1
     assert 0 < line['clipped'] <= 1
+    assert line['host_bytes'] > 1e8
     assert (line['bad_steps'], line['bad_records']) == (0, 0)
 
 
@@ -96,13 +101,58 @@ def test_a_person_is_told(finished: Finished):
   patterns = [
     rf'nfnet_micro on digits \(96 images of 16 pixels\) starts of 24 steps: batch 32, 4 {kind} '
     r'device\(s\), float32',
+    r'before the first step: loss \d\.\d{4}, accuracy \d+\.\d\d%, averaged parameters '
+    r'\d\.\d{4}, \d+\.\d\d% of 16 evaluation images',
     r'the first step took \d+ s, most of it compilation',
     r'step 5/24   20\.8%  loss \d.\d{4}  accuracy 0\.\d{3}  \d+ images/s  ETA 0:\d\d:\d\d',
     r'evaluation at step 8: accuracy \d+\.\d\d%, averaged parameters \d+\.\d\d% of 50 images',
   ]
-  for pattern, line in zip(patterns, finished.printed, strict=False):
+  # How fast this machine reads is not known.
+  printed = [line for line in finished.printed if not line.startswith('input is the limit')]
+  for pattern, line in zip(patterns, printed, strict=False):
     assert re.fullmatch(pattern, line)
-  assert len(finished.printed) == 2 + 5 + 3
+  assert len(printed) == 3 + 5 + 3 + 1
+
+
+def test_the_time_adds_up(finished: Finished):
+  (line,) = lines(finished.workdir, 'time')
+  parts = {name: line[name] for name in PARTS}
+  assert line == {'step': 24, 'kind': 'time', 'total': pytest.approx(sum(parts.values()))} | parts
+  assert 0.9 * finished.seconds < line['total'] < finished.seconds
+  for part in ('start', 'first_step', 'steps', 'evaluation', 'checkpoints', 'other'):
+    assert line[part] > 0
+  steps = [one['step_seconds'] for one in lines(finished.workdir, 'train')]
+  # The first step is no part of the first line's speed, and all others are.
+  timed = np.dot(steps, [4, 5, 5, 5, 4])
+  assert line['steps'] + line['input'] == pytest.approx(timed, rel=0.1)
+  assert finished.printed[-1].startswith(f'time: {line["total"]:.1f} s = start ')
+
+
+def test_the_look_before_the_first_step_is_at_first_values(finished: Finished):
+  """One batch of the evaluation split, and neither a line of the metrics nor a step of the run."""
+  loss, averaged = re.findall(r'(?:loss|parameters) (\d\.\d{4})', finished.printed[1])
+  assert loss == averaged  # the average begins with the parameters
+  assert float(loss) == pytest.approx(np.log(10), abs=0.2)
+  assert min(line['step'] for line in read_metrics(finished.workdir / 'metrics.jsonl')) == 5
+
+
+@pytest.mark.slow
+def test_a_trace_changes_nothing(
+  tmp_path: Path, config: Config, finished: Finished, capsys: pytest.CaptureFixture[str]
+):
+  outcome = train(config, tmp_path / 'run', profile_steps=2)
+  assert outcome == finished.outcome
+  state, expected = restore(config, tmp_path / 'run'), restore(config, finished.workdir)
+  jax.tree.map(np.testing.assert_array_equal, state, expected)
+  (trace,) = (tmp_path / 'run' / 'profile').rglob('*.trace.json.gz')
+  events = json.loads(gzip.decompress(trace.read_bytes()))['traceEvents']
+  assert {e['args']['step_num'] for e in events if e.get('name') == 'train'} == {'3', '4'}
+  assert f'traced steps 3 to 4: `tensorboard --logdir={tmp_path}' in capsys.readouterr().out
+
+
+def test_steps_to_trace_are_counted_from_0(tmp_path: Path, config: Config):
+  with pytest.raises(InputError, match=r'^profile_steps=-1: '):
+    train(config, tmp_path / 'run', profile_steps=-1)
 
 
 def test_a_finished_run_is_only_evaluated_again(
@@ -211,7 +261,7 @@ def test_a_run_that_diverges_stops_and_leaves_what_was_good(tmp_path: Path, conf
   with pytest.raises(RunError) as caught:
     train(config, tmp_path / 'run')
   told = re.fullmatch(
-    r'loss, gradients or parameters were not finite in 3 steps in a row, up to step 5; the last '
+    r'loss, gradients or parameters were not finite in 3 steps in a row, up to step 4; the last '
     r'checkpoint is that of step (\d): try a lower optimizer\.learning_rate or optimizer\.clipping',
     str(caught.value),
   )

@@ -15,7 +15,7 @@ from nfnets.training import report as module
 from nfnets.training.report import CURVES, METRICS, Report, read_metrics
 from nfnets.training.scores import Scores
 
-TRAIN = {'loss': 2.5, 'accuracy': 0.25, 'images_per_second': 123.4}
+TRAIN = {'loss': 2.5, 'accuracy': 0.25, 'images_per_second': 123.4, 'bad_steps': 0}
 RAW = Scores(accuracy=0.5, top5=0.75, loss=1.5, calibration_error=0.1, examples=360, unreadable=1)
 EMA = Scores(
   accuracy=0.625, top5=0.875, loss=1.25, calibration_error=0.2, examples=360, unreadable=1
@@ -67,7 +67,7 @@ def test_tensorboard_is_given_the_same_numbers(tmp_path: Path):
   assert scalars['train/loss', 5] == 2.5
   assert scalars['eval/accuracy', 10] == 0.5
   assert scalars['eval/ema_accuracy', 10] == 0.625
-  assert len(scalars) == 3 + 12
+  assert len(scalars) == 4 + 12
 
 
 def test_what_is_not_a_number_is_null(tmp_path: Path):
@@ -130,13 +130,16 @@ def test_the_progress_line(
   monkeypatch.setattr(module, 'time', types.SimpleNamespace(monotonic=lambda: now))
   with Report(tmp_path, start_step=100, total_steps=400) as report:
     now += 33  # compilation, which the time left must not count
-    report.tell_first_step({})
+    report.tell_first_step(32.6)
     now += 20
     report.tell_train(111, TRAIN)
+    report.tell_train(111, TRAIN | {'bad_steps': 2})
     report.tell_eval(111, RAW, EMA)
   assert capsys.readouterr().out.splitlines() == [
     'the first step took 33 s, most of it compilation',
     'step 111/400   27.8%  loss 2.5000  accuracy 0.250  123 images/s  ETA 0:09:38',
+    'step 111/400   27.8%  loss 2.5000  accuracy 0.250  123 images/s  ETA 0:09:38  '
+    '2 steps changed nothing: not finite',
     'evaluation at step 111: accuracy 50.00%, averaged parameters 62.50% of 360 images',
   ]
 
@@ -145,7 +148,45 @@ def test_at_the_first_step_nothing_is_known_of_the_time_left(
   tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
   with Report(tmp_path, start_step=0, total_steps=1) as report:
-    report.tell_first_step({})
+    report.tell_first_step(0.1)
     report.tell_train(1, TRAIN)
   *_, line = capsys.readouterr().out.splitlines()
   assert line == 'step 1/1  100.0%  loss 2.5000  accuracy 0.250  123 images/s  ETA 0:00:00'
+
+
+def test_a_look_is_told_and_not_stored(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+  with Report(tmp_path, start_step=0, total_steps=1) as report:
+    report.tell_look(RAW, EMA)
+  assert capsys.readouterr().out == (
+    'before the first step: loss 1.5000, accuracy 50.00%, averaged parameters 1.2500, 62.50% of '
+    '360 evaluation images\n'
+  )
+  assert read_metrics(tmp_path / METRICS) == []
+
+
+def test_where_the_time_went(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+  seconds = {'first_step': 5.0, 'steps': 12.5, 'input': 2.5}
+  with Report(tmp_path, start_step=0, total_steps=9) as report:
+    report.tell_time(9, seconds)
+  assert capsys.readouterr().out == (
+    'time: 20.0 s = first step (compilation) 5.0 s (25%) + steps 12.5 s (62%) '
+    '+ waiting for input 2.5 s (12%)\n'
+  )
+  assert read_metrics(tmp_path / METRICS) == [{'step': 9, 'kind': 'time', 'total': 20.0} | seconds]
+  assert ('time/steps', 9, 12.5) in events(tmp_path)
+
+
+def test_the_picture_is_drawn_once_where_nothing_follows_but_the_time(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+  drawn: list[int] = []
+  monkeypatch.setattr(module, 'draw_curves', lambda lines, _: drawn.append(len(lines)))
+  with Report(tmp_path, start_step=0, total_steps=9) as report:
+    report.write(5, 'train', TRAIN)
+    report.draw()
+    report.tell_time(5, {'steps': 1.0})
+  assert drawn == [1]
+  with Report(tmp_path, start_step=5, total_steps=9) as report:
+    report.draw()
+    report.write(6, 'train', TRAIN)
+  assert drawn == [1, 2, 3]

@@ -91,9 +91,13 @@ def final_state(workdir: Path) -> TrainState:
 
 
 def scalars(workdir: Path) -> list[tuple]:
-  """What each line of the metrics says, but for times."""
-  timed = {'images_per_second', 'step_seconds', 'input_wait'}
-  return [tuple((k, v) for k, v in line.items() if k not in timed) for line in lines(workdir)]
+  """What each line of the metrics says, but for time and memory."""
+  measured = {'images_per_second', 'step_seconds', 'input_wait', 'device_bytes', 'host_bytes'}
+  return [
+    tuple((k, v) for k, v in line.items() if k not in measured)
+    for line in lines(workdir)
+    if line['kind'] != 'time'
+  ]
 
 
 @pytest.fixture(scope='module')
