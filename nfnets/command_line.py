@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NoReturn
 
@@ -19,6 +20,9 @@ _FAILED_RUN = 1
 _BAD_INPUT = 2
 _INTERRUPTED = 130  # what shells report for Ctrl-C
 _PIPE_CLOSED = 141  # and for a command whose output nobody reads any more
+_CRASHED = 70
+FINAL_CODES = frozenset({0, _FAILED_RUN, _BAD_INPUT, _INTERRUPTED, _PIPE_CLOSED})
+"""Exit codes of a command that the same command would end with again, or was asked to end with."""
 _HELP = {'help', 'helpshort', 'helpfull', 'helpxml'}
 
 
@@ -46,37 +50,51 @@ for _type, _parser in {
   config_flags.register_flag_parser_for_type(_type, _OrNone(_parser))
 
 
-def run(main: Callable[[list[str]], int | None]) -> NoReturn:
+def run(
+  main: Callable[[list[str]], int | None], leave: Callable[[int], NoReturn] = sys.exit
+) -> NoReturn:
   """Parses the flags, calls `main` with the other arguments (the command's name first), and exits.
 
   An `InputError`, a wrong flag, a wrong field or value of a config and a config file that is not
   there are told in one line on stderr, `error: ...`, with the error's details each in another below
   it and without a traceback; the exit code is then 2.
   A `RunError` is told likewise, with exit code 1; Ctrl-C exits with 130, and with 141 and no
-  word what writes to a pipe that was closed, as `| head` does.  The docstring of the script is what
-  `--help` shows.
+  word what writes to a pipe that was closed, as `| head` does.  Any other exception is a crash: its
+  traceback is shown, and the exit code is 70.  The docstring of the script is what `--help` shows.
+
+  Args:
+    main: the command.
+    leave: ends the process with one of these codes when `main` fails.
   """
-  app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _guarded(_parse, argv))
+  app.run(
+    lambda argv: _guarded(main, argv, leave),
+    flags_parser=lambda argv: _guarded(_parse, argv, sys.exit),
+  )
   raise AssertionError('app.run does not return')
 
 
-def _guarded(function: Callable[[list[str]], Any], argv: list[str]) -> Any:
+def _guarded(
+  function: Callable[[list[str]], Any], argv: list[str], leave: Callable[[int], NoReturn]
+) -> Any:
   try:
     result = function(argv)
     sys.stdout.flush()  # here, and not at the exit, where a closed pipe would be told
     return result
   except InputError as error:
     _tell('\n  '.join(map(_one_line, [f'error: {error.message}', *error.details])))
-    sys.exit(_BAD_INPUT)
+    leave(_BAD_INPUT)
   except RunError as error:
     _tell(_one_line(f'error: {error}'))
-    sys.exit(_FAILED_RUN)
+    leave(_FAILED_RUN)
   except KeyboardInterrupt:
     _tell('interrupted')
-    sys.exit(_INTERRUPTED)
+    leave(_INTERRUPTED)
   except BrokenPipeError:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the exit
-    sys.exit(_PIPE_CLOSED)
+    leave(_PIPE_CLOSED)
+  except Exception:
+    traceback.print_exc()
+    leave(_CRASHED)
 
 
 def _one_line(text: str) -> str:

@@ -215,7 +215,7 @@ def test_an_error_is_one_write_between_those_of_other_threads(monkeypatch: pytes
 
   monkeypatch.setattr(sys, 'stderr', Stderr())
   with pytest.raises(SystemExit):
-    command_line._guarded(main, [])
+    command_line._guarded(main, [], sys.exit)
   assert written == ['error: it diverged\n']
 
 

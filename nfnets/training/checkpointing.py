@@ -1,13 +1,18 @@
 """States of a run on disk: whole or absent.  The only module that knows Orbax."""
 
+import functools
+import json
 import logging
 import os
 import shutil
 from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
 
-from nfnets.errors import InputError
+from nfnets.errors import InputError, RunError
+from nfnets.training.agreement import gather, together
+from nfnets.training.distributed import is_first
 
 _PASSED_OVER = 'passed-over-'
 _LOG = logging.getLogger(__name__)
@@ -62,11 +67,12 @@ class Checkpoints:
     """
     # The item is named: Orbax would guess from what it finds in the folder, broken states included.
     wanted = ocp.args.Composite(state=ocp.args.StandardRestore(like))
-    steps = self.steps()[::-1]
+    # Process 0 says what there is: file systems show a new folder here earlier than there.
+    steps: list[int] = json.loads(gather(json.dumps(self.steps()))[0])[::-1]
     failures = []
     for step in steps:
       try:
-        state = self._manager.restore(step, args=wanted)['state']
+        state = together(functools.partial(self._manager.restore, step, args=wanted))['state']
       except Exception as error:  # whatever Orbax says of it, it is no whole state
         failures.append((step, error))
         _LOG.warning('checkpoint %d in %s is passed over: %s', step, self._folder, _line(error))
@@ -87,13 +93,15 @@ class Checkpoints:
 
     They are not deleted: what failed once, such as a disk that did not answer, may be read later.
     """
-    for step in steps:
-      aside = os.path.join(self._folder, f'{_PASSED_OVER}{step}')
-      if os.path.exists(aside):
-        shutil.rmtree(aside)
-      os.rename(os.path.join(self._folder, str(step)), aside)
+    together(lambda: [self._rename(step) for step in steps if is_first()])
     if steps:
       self._manager.reload()
+
+  def _rename(self, step: int) -> None:
+    aside = os.path.join(self._folder, f'{_PASSED_OVER}{step}')
+    if os.path.exists(aside):
+      shutil.rmtree(aside)
+    os.rename(os.path.join(self._folder, str(step)), aside)
 
   def wait(self) -> None:
     """Waits until all is written."""
@@ -107,8 +115,11 @@ class Checkpoints:
   def __enter__(self) -> 'Checkpoints':
     return self
 
-  def __exit__(self, *unused: object) -> None:
-    self.close()
+  def __exit__(self, kind: type[BaseException] | None, *unused: object) -> None:
+    # All processes end alike or with a `RunError`; where one fails in another way, the others will
+    # never come to where it would wait for them.
+    if jax.process_count() == 1 or kind is None or issubclass(kind, RunError):
+      self.close()
 
 
 def _line(error: Exception) -> str:

@@ -207,6 +207,9 @@ FREE_TO_CHANGE = {
   'max_bad_steps',
 }
 
+# What the processes of one run may have each for itself.
+MAY_DIFFER = {'data.data_dir', 'data.threads', 'data.workers', 'finetune.weights'}
+
 
 def flatten(config: Any, prefix: str = '') -> dict[str, Any]:
   """Every field of a config under its dotted name: `optimizer.momentum` -> 0.9."""

@@ -11,6 +11,7 @@ from nfnets.data.images import CropGeometry, EvalGeometry
 from nfnets.data.pipeline import eval_batches
 from nfnets.data.records import Records
 from nfnets.errors import InputError
+from nfnets.training.bad_records import counting_eval_step
 from nfnets.training.parallel import Mapping
 from nfnets.training.scores import Scores, Tally, add_up
 
@@ -37,7 +38,7 @@ class Evaluator:
     """
     if not len(records):
       raise InputError('the evaluation split has no examples: choose another data.eval_split')
-    self._step = mapping.eval_step(step)
+    self._step = mapping.eval_step(counting_eval_step(step))
     self._mapping = mapping
     self._records = records
     self._geometry = geometry
@@ -74,7 +75,7 @@ class Evaluator:
       most: batches to take; None for all.
     """
     sums: list[list[Any]] = [[] for _ in models]
-    done = unreadable = 0
+    done = 0
     with eval_batches(
       self._records,
       self._geometry,
@@ -83,7 +84,6 @@ class Evaluator:
       threads=self._threads,
     ) as batches:
       for batch in itertools.islice(batches, most):
-        unreadable += int(batch.pop('bad_records').sum())
         on_devices = self._mapping.spread(batch)
         for total, (params, state) in zip(sums, models, strict=True):
           total.append(self._step(params, state, on_devices))
@@ -91,4 +91,4 @@ class Evaluator:
         done = min(done + self._batch_size, len(self._records))
         if progress is not None:
           progress(done, len(self._records))
-    return tuple(add_up(jax.device_get(total), unreadable) for total in sums)
+    return tuple(map(add_up, jax.device_get(sums)))

@@ -12,10 +12,13 @@ from nfnets.data.pipeline import Batches, train_batches
 from nfnets.data.records import Records, open_records
 from nfnets.errors import InputError, RunError
 from nfnets.training import workdir as folders
+from nfnets.training.agreement import check_same, together
+from nfnets.training.bad_records import BAD_RECORDS, BadRecords, counting_train_step
 from nfnets.training.checkpointing import Checkpoints
 from nfnets.training.clock import Clock
-from nfnets.training.config import Config
+from nfnets.training.config import MAY_DIFFER, Config, flatten
 from nfnets.training.derived import Derived, derive
+from nfnets.training.distributed import is_first
 from nfnets.training.evaluation import Evaluator
 from nfnets.training.input_limit import InputLimit
 from nfnets.training.memory import memory_in_use
@@ -23,7 +26,7 @@ from nfnets.training.metrics import Meter
 from nfnets.training.optimizer import make_optimizer
 from nfnets.training.parallel import make_mapping
 from nfnets.training.profiling import PROFILE, Trace
-from nfnets.training.report import Report
+from nfnets.training.report import Report, Silence
 from nfnets.training.scores import Scores
 from nfnets.training.start import Start, load_start
 from nfnets.training.state import TrainState, abstract_state, create_state
@@ -63,8 +66,30 @@ def train(config: Config, workdir: Path, *, force: bool = False, profile_steps: 
     raise InputError(
       f'config is a {type(config).__name__}: expected a nfnets.training.config.Config'
     )
-  if jax.process_count() > 1:
-    raise InputError(f'{jax.process_count()} processes: a run of several is not supported yet')
+  # One process may find what is wrong with its own machine: all end then, and say why.
+  records, held_out, derived, data, start = together(lambda: _prepare(config, workdir, force))
+  check_same(_facts(config, data))
+  with (
+    folders.held(workdir),
+    StopFlag() as stop,
+    Checkpoints(folders.checkpoint_folder(workdir), keep=config.keep_checkpoints) as checkpoints,
+  ):
+    run = _Run(config, derived, checkpoints, held_out, start, clock)
+    del start  # the run has copies of its own
+    # Now that its states are known to fit.
+    together(lambda: folders.claim(workdir, config, data) if is_first() else None)
+    report_class = Report if is_first() else Silence
+    with (
+      report_class(workdir, start_step=run.step, total_steps=derived.total_steps) as report,
+      Trace(workdir / PROFILE, profile_steps) as trace,
+    ):
+      return run.go(records, report, stop, trace)
+
+
+def _prepare(
+  config: Config, workdir: Path, force: bool
+) -> tuple[Records, Records, Derived, dict[str, Any], Start | None]:
+  """Everything that a run needs before it touches its folder."""
   derived = derive(config, config.batch_size)  # so that a wrong field is told before missing data
   _check_batch(config, derived, jax.device_count())
   data_dir, dataset = config.data.data_dir, derived.dataset
@@ -75,19 +100,14 @@ def train(config: Config, workdir: Path, *, force: bool = False, profile_steps: 
   folders.check(workdir, config, data, force=force)
   # A run that goes on needs no weights; others are told what is wrong with them before all else.
   start = None if folders.has_states(workdir) else load_start(config, derived.model)
-  with (
-    folders.locked(workdir),
-    StopFlag() as stop,
-    Checkpoints(folders.checkpoint_folder(workdir), keep=config.keep_checkpoints) as checkpoints,
-  ):
-    run = _Run(config, derived, checkpoints, held_out, start, clock)
-    del start  # the run has copies of its own
-    folders.claim(workdir, config, data)  # now that its states are known to fit
-    with (
-      Report(workdir, start_step=run.step, total_steps=derived.total_steps) as report,
-      Trace(workdir / PROFILE, profile_steps) as trace,
-    ):
-      return run.go(records, report, stop, trace)
+  return records, held_out, derived, data, start
+
+
+def _facts(config: Config, data: dict[str, Any]) -> dict[str, Any]:
+  """What must be the same on every process."""
+  fields = {name: value for name, value in flatten(config).items() if name not in MAY_DIFFER}
+  named = {f'the {name} data': identity for name, identity in data.items()}
+  return fields | named | {'devices': jax.local_device_count(), 'jax': jax.__version__}
 
 
 def _check_batch(config: Config, derived: Derived, devices: int) -> None:
@@ -125,17 +145,16 @@ class _Run:
     self._mapping = make_mapping(config.mapping)
     optimizer, schedule = make_optimizer(config, derived)
     model, dataset = derived.model, derived.dataset
-    self._train_step = self._mapping.train_step(
-      make_train_step(
-        model,
-        optimizer,
-        schedule,
-        dataset,
-        config,
-        augmentation=derived.augmentation,
-        frozen=derived.frozen,
-      )
+    step = make_train_step(
+      model,
+      optimizer,
+      schedule,
+      dataset,
+      config,
+      augmentation=derived.augmentation,
+      frozen=derived.frozen,
     )
+    self._train_step = self._mapping.train_step(counting_train_step(step))
     self._evaluate = Evaluator(
       make_eval_step(model, dataset, config.precision),
       self._mapping,
@@ -148,7 +167,7 @@ class _Run:
     self.step = int(self._state.step)
     self._clock, self._meter = clock, Meter(config.batch_size, clock)
     self._input_limit = InputLimit(threads=config.data.threads, workers=config.data.workers)
-    self._bad_records, self._bad_epoch = 0, 0
+    self._bad_records = BadRecords(self.step, derived.steps_per_epoch)
 
   def _first_state(
     self, optimizer: optax.GradientTransformation, start: Start | None
@@ -207,7 +226,7 @@ class _Run:
     derived, scores, first = self._derived, None, self.step + 1
     batch = self._next(batches)
     self._clock.lap('start')
-    before: Metrics | None = None
+    unchecked: list[Metrics] = []
     stopping = False
     while not stopping:
       with jax.profiler.StepTraceAnnotation('train', step_num=self.step + 1):
@@ -222,19 +241,19 @@ class _Run:
         batch = self._next(batches)  # while the devices work
         # Only if they ran dry has the run waited for its input.
         self._clock.lap('input' if metrics['loss'].is_ready() else 'steps')
-      self._check(before)  # waits for the step before this one: never more than two under way
-      before = metrics
+      self._check(unchecked)  # waits for the step before this one: never more than two under way
+      unchecked.append(metrics)
       stopping = last or stop.at(self.step)
       if trace.is_due(self.step + 1 - first, last=last):
         self._trace(metrics, report, trace)
       if is_due(self.step, self._config.log_every, stopping):
-        self._check(metrics)
+        self._check(unchecked)
         self._log(report)
       if is_due(self.step, derived.eval_every, last):
-        self._check(metrics)
+        self._check(unchecked)
         scores = self._eval(report)
       if is_due(self.step, derived.checkpoint_every, stopping):
-        self._check(metrics)
+        self._check(unchecked)
         self._save()
     if int(self._state.bad_steps):
       report.say(f'the last {self._state.bad_steps} steps changed nothing: not finite')
@@ -254,31 +273,25 @@ class _Run:
 
   def _next(self, batches: Batches) -> Batch:
     """The next batch, on its way to the devices."""
-    batch = next(batches)
-    self._count_bad(int(batch.pop('bad_records').sum()))
-    return self._mapping.spread(batch)
+    return self._mapping.spread(next(batches))
 
-  def _count_bad(self, records: int) -> None:
-    """Counts anew in every epoch: the same records are met again."""
-    epoch = int(self.step / self._derived.steps_per_epoch)
-    self._bad_records = records + (self._bad_records if epoch == self._bad_epoch else 0)
-    self._bad_epoch = epoch
-    if self._bad_records > self._config.data.max_bad_records:
-      raise RunError(
-        f'{self._bad_records} records could not be read in epoch {epoch}, up to step {self.step}, '
-        f'more than data.max_bad_records={self._config.data.max_bad_records}; '
-        f'{self._last_saved()}: the log names their files'
-      )
-
-  def _check(self, metrics: Metrics | None) -> None:
-    """Waits for a step; stops a run that diverged."""
-    if metrics is None or int(metrics['bad_steps']) < self._config.max_bad_steps:
-      return
-    raise RunError(
-      f'loss, gradients or parameters were not finite in {self._config.max_bad_steps} steps in a '
-      f'row, up to step {self.step}; {self._last_saved()}: '
-      'try a lower optimizer.learning_rate or optimizer.clipping'
-    )
+  def _check(self, unchecked: list[Metrics]) -> None:
+    """Waits for steps; stops a run that diverged, or that reads too little of its data."""
+    while unchecked:
+      metrics, bad = unchecked.pop(0), self._bad_records
+      bad.add(int(metrics[BAD_RECORDS]))
+      if bad.count > self._config.data.max_bad_records:
+        raise RunError(
+          f'{bad.count} records could not be read in epoch {bad.epoch}, up to step {bad.step}, '
+          f'more than data.max_bad_records={self._config.data.max_bad_records}; '
+          f'{self._last_saved()}: the log names their files'
+        )
+      if int(metrics['bad_steps']) >= self._config.max_bad_steps:
+        raise RunError(
+          f'loss, gradients or parameters were not finite in {self._config.max_bad_steps} steps in '
+          f'a row, up to step {bad.step}; {self._last_saved()}: '
+          'try a lower optimizer.learning_rate or optimizer.clipping'
+        )
 
   def _last_saved(self) -> str:
     saved = self._checkpoints.steps()
@@ -288,7 +301,7 @@ class _Run:
     self._clock.lap('steps')
     line = self._meter.read() | memory_in_use()
     line['epoch'] = self.step / self._derived.steps_per_epoch
-    line['bad_records'] = self._bad_records
+    line[BAD_RECORDS] = self._bad_records.count
     report.write(self.step, 'train', line)
     report.tell_train(self.step, line)
     if word := self._input_limit.word(line['input_wait']):

@@ -118,6 +118,26 @@ class Report:
     self.close()
 
 
+class Silence(Report):
+  """The report of every process but the first, which speaks and writes for all."""
+
+  def __init__(self, workdir: Path, *, start_step: int, total_steps: int):
+    self._total = total_steps
+    self._from_step, self._from_time = start_step, time.monotonic()
+
+  def write(self, step: int, kind: str, metrics: Mapping[str, float]) -> None:
+    """Does nothing."""
+
+  def say(self, text: str) -> None:
+    """Does nothing."""
+
+  def draw(self) -> None:
+    """Does nothing."""
+
+  def close(self) -> None:
+    """Does nothing."""
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
   """The lines of a `metrics.jsonl`; a last line cut off by a kill is left out.
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from nfnets.errors import RunError
+from nfnets.training.bad_records import BAD_RECORDS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,10 +57,10 @@ class Tally:
     )
 
 
-def add_up(batches: Iterable[dict[str, Any]], unreadable: int) -> Tally:
-  """The sums of all batches."""
+def add_up(batches: Iterable[dict[str, Any]]) -> Tally:
+  """The sums of all batches: those of `score_batch`, and how many records were unreadable."""
   sums: dict[str, Any] = {}
   for batch in batches:
     for name, part in batch.items():
       sums[name] = sums.get(name, 0.0) + np.asarray(part, np.float64)
-  return Tally(sums['per_class'], sums['by_confidence'], unreadable)
+  return Tally(sums['per_class'], sums['by_confidence'], int(sums[BAD_RECORDS]))

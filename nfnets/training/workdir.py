@@ -4,16 +4,24 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from nfnets.errors import InputError
+from nfnets.training.agreement import gather, together
 from nfnets.training.config import Config, differences, from_json, to_json
+from nfnets.training.distributed import is_first
 
 _CONFIG = 'config.json'
 _DATA = 'data.json'
 _LOCK = '.lock'
+_MARK = '.shared'
+_MARK_SECONDS = 30  # for which network file systems may show what is no longer so
 _CHECKPOINTS = 'checkpoints'
 
 
@@ -24,8 +32,14 @@ def checkpoint_folder(workdir: Path) -> Path:
 
 def has_states(workdir: Path) -> bool:
   """Whether there are checkpoints, whole or not."""
+  return newest_state(workdir) is not None
+
+
+def newest_state(workdir: Path) -> int | None:
+  """The step of the newest checkpoint, whole or not; None where there is none."""
   folder = checkpoint_folder(workdir)
-  return folder.is_dir() and any(name.isdigit() for name in os.listdir(folder))
+  names = os.listdir(folder) if folder.is_dir() else []
+  return max((int(name) for name in names if name.isdigit()), default=None)
 
 
 def read_config(workdir: Path) -> Config:
@@ -74,6 +88,47 @@ def locked(workdir: Path) -> Iterator[None]:
     except OSError:
       raise InputError(f'workdir={str(workdir)!r} is in use by another process') from None
     yield
+
+
+@contextlib.contextmanager
+def held(workdir: Path) -> Iterator[None]:
+  """`locked` for all processes of a run: process 0 has the lock, and all see its folder.
+
+  Raises:
+    InputError: as `locked`; or the folder of another process is not that of process 0.
+  """
+  if jax.process_count() == 1:
+    with locked(workdir):
+      yield
+    return
+  (mark, *_) = gather(secrets.token_hex(8))
+  with contextlib.ExitStack() as stack:
+    together(lambda: stack.enter_context(locked(workdir)) if is_first() else None)
+    together(lambda: _set_mark(workdir, mark) if is_first() else None)
+    together(lambda: None if is_first() else _find_mark(workdir, mark))
+    if is_first():
+      (workdir / _MARK).unlink()
+    yield
+
+
+def _set_mark(workdir: Path, mark: str) -> None:
+  try:
+    (workdir / _MARK).write_text(mark, encoding='utf-8')
+  except OSError as error:
+    raise InputError(f'workdir={str(workdir)!r} cannot be written: {error.strerror}') from error
+
+
+def _find_mark(workdir: Path, mark: str) -> None:
+  end = time.monotonic() + _MARK_SECONDS
+  while time.monotonic() < end:
+    with contextlib.suppress(OSError):
+      if (workdir / _MARK).read_text(encoding='utf-8') == mark:
+        return
+    time.sleep(0.1)
+  raise InputError(
+    f'workdir={str(workdir)!r} is not the folder of process 0 (nothing of it came within '
+    f'{_MARK_SECONDS} s): a run of several machines needs a folder that all of them share'
+  )
 
 
 def check(workdir: Path, config: Config, data: Mapping[str, Any], *, force: bool = False) -> None:

@@ -71,6 +71,7 @@ def test_the_folder_of_another_run_is_left_as_it_is(tmp_path: Path):
   assert {file: file.stat().st_mtime_ns for file in (tmp_path / 'run').rglob('*')} == before
 
 
+@pytest.mark.slow  # compiles a step; what is told is tested in test_loop.py
 def test_a_run_that_cannot_go_on_is_told_in_one_line(tmp_path: Path):
   torn = [(image[:40], label) for image, label in images(64)]
   write_folder(tmp_path / 'data', {'train': images(64) + torn, 'test': images(8)}, below='digits')
@@ -83,7 +84,7 @@ def test_a_run_that_cannot_go_on_is_told_in_one_line(tmp_path: Path):
   assert re.search(r'bad record: .*tiny-train', done.stderr)
   (told,) = [line for line in done.stderr.splitlines() if line.startswith('error: ')]
   assert re.fullmatch(
-    r'error: \d+ records could not be read in epoch 0, up to step 0, more than '
+    r'error: \d+ records could not be read in epoch 0, up to step 1, more than '
     r'data\.max_bad_records=2; nothing was saved yet: the log names their files',
     told,
   )

@@ -245,10 +245,13 @@ def test_too_many_unreadable_records_stop_the_run(tmp_path: Path, config: Config
     config.data, data_dir=str(tmp_path / 'data'), train_split=None, eval_split=None,
     max_bad_records=3,
   )  # fmt: skip
+  # As many steps, and as many of them warm-up, as the finished run: its program need not be
+  # compiled anew.
+  config.epochs, config.optimizer.warmup_epochs = 24 * 32 / 20, 3 * 32 / 20
   with pytest.raises(RunError) as caught:
     train(config, tmp_path / 'run')
   assert re.fullmatch(
-    r'\d+ records could not be read in epoch 0, up to step 0, more than data\.max_bad_records=3; '
+    r'\d+ records could not be read in epoch 0, up to step 1, more than data\.max_bad_records=3; '
     'nothing was saved yet: the log names their files',
     str(caught.value),
   )

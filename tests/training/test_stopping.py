@@ -1,5 +1,6 @@
 import os
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -34,13 +35,39 @@ def test_a_signal_sets_the_flag_and_nothing_else(caught: list[int], one: signal.
   assert caught == []
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+  """The time; tests move it."""
+  now = [100.0]
+  monkeypatch.setattr(time, 'monotonic', lambda: now[0])
+  return now
+
+
 @pytest.mark.parametrize('second', SIGNALS)
-def test_a_second_signal_acts_as_it_always_did(caught: list[int], second: signal.Signals):
+def test_a_second_signal_acts_as_it_always_did(
+  caught: list[int], clock: list[float], second: signal.Signals
+):
   with StopFlag() as stop:
     send(signal.SIGTERM)
+    clock[0] += 1.5
     send(second)
     assert caught == [second]
     assert stop.at(1)
+    send(second)
+    assert caught == [second, second]
+
+
+@pytest.mark.parametrize('second', SIGNALS)
+def test_what_is_told_twice_at_once_is_told_once(
+  caught: list[int], clock: list[float], second: signal.Signals
+):
+  """By a terminal to all its processes, and by a supervisor among them to the run."""
+  with StopFlag() as stop:
+    send(signal.SIGTERM)
+    clock[0] += 0.5
+    send(second)
+    assert stop.at(1)
+  assert caught == []
 
 
 def test_the_handlers_are_restored(caught: list[int]):
