@@ -68,13 +68,15 @@ def run(
   """
   app.run(
     lambda argv: _guarded(main, argv, leave),
-    flags_parser=lambda argv: _guarded(_parse, argv, sys.exit),
+    flags_parser=lambda argv: _guarded(_parse, argv),
   )
   raise AssertionError('app.run does not return')
 
 
 def _guarded(
-  function: Callable[[list[str]], Any], argv: list[str], leave: Callable[[int], NoReturn]
+  function: Callable[[list[str]], Any],
+  argv: list[str],
+  leave: Callable[[int], NoReturn] = sys.exit,
 ) -> Any:
   try:
     result = function(argv)
