@@ -7,7 +7,15 @@ from nfnets.optim.agc import (
   clipped_units,
   read_clipped_fraction,
 )
-from nfnets.optim.depths import depth_tree, in_places, place_of, place_tree, scale_by_depth
+from nfnets.optim.clipping import clipped_fractions
+from nfnets.optim.depths import (
+  depth_tree,
+  in_places,
+  place_of,
+  place_tree,
+  scale_by_depth,
+  stage_of,
+)
 from nfnets.optim.ema import ema_decay, update_ema
 from nfnets.optim.groups import Group, group_of, group_tree, in_groups
 from nfnets.optim.optimizers import sgd_agc
@@ -20,6 +28,7 @@ __all__ = [
   'UnitCount',
   'adaptive_grad_clip',
   'ascend',
+  'clipped_fractions',
   'clipped_units',
   'depth_tree',
   'ema_decay',
@@ -34,6 +43,7 @@ __all__ = [
   'read_clipped_fraction',
   'scale_by_depth',
   'sgd_agc',
+  'stage_of',
   'update_ema',
   'warmup_cosine',
 ]

@@ -43,7 +43,8 @@ def draw_curves(lines: Sequence[_Line], path: Path) -> Path | None:
   _draw(rate, lines, 'learning rate', [_Curve('train', 'learning_rate')])
   _draw(clipped, lines, 'share of clipped units', _clipped(lines))
   clipped.set_yscale('symlog', linthresh=1e-3)  # in the stem there are few units, elsewhere many
-  clipped.set_ylim(0, 1)
+  clipped.set_ylim(0, 1.2)
+  clipped.yaxis.set_major_formatter('{x:g}')
   for axes in (accuracy, clipped):  # beside the data; that of the loss is the same
     axes.legend(loc='upper left', bbox_to_anchor=(1.0, 1.0), frameon=False)
   for axes in (rate, clipped):

@@ -7,8 +7,7 @@ import pytest
 
 import nfnets
 from nfnets.errors import InputError
-from nfnets.optim import read_clipped_fraction, sgd_agc
-from nfnets.optim.clipping import clipped_fractions
+from nfnets.optim import clipped_fractions, read_clipped_fraction, sgd_agc
 
 DEPTHS = (1, 2)
 # Every unit has the norm 1, and its gradient the norm that stands here: clipped above 0.5.

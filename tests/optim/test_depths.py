@@ -11,8 +11,7 @@ from weights.timm_trees import load, root_of
 import nfnets
 from nfnets.errors import InputError
 from nfnets.models.residual import feature_names
-from nfnets.optim import depth_tree, in_places, place_of, place_tree, scale_by_depth
-from nfnets.optim.depths import stage_of
+from nfnets.optim import depth_tree, in_places, place_of, place_tree, scale_by_depth, stage_of
 from nfnets.weights.timm_names import from_timm
 
 GOLDEN = pathlib.Path(__file__).parents[1] / 'golden' / 'param_trees.json'

@@ -52,3 +52,18 @@ def test_training_and_evaluation_are_drawn(tmp_path: Path):
 def test_whatever_is_missing_the_rest_is_drawn(tmp_path: Path, lines: list[dict]):
   draw_curves(lines, tmp_path / 'curves.png')
   assert pixels(tmp_path / 'curves.png').std() > 1
+
+
+def test_every_part_that_is_clipped_has_a_line(tmp_path: Path):
+  """In panels and legend alike, but for the head, of which AGC sees one bias."""
+  draw_curves(TRAIN, tmp_path / 'a.png')
+  parts = {'clipped_stem': 0.5, 'clipped_stage_0': 0.05, 'clipped_neck': 0.0}
+  draw_curves([line | parts for line in TRAIN], tmp_path / 'b.png')
+  draw_curves([line | parts | {'clipped_head': 1.0} for line in TRAIN], tmp_path / 'c.png')
+  one, several, again = (pixels(tmp_path / f'{name}.png') for name in 'abc')
+  changed = one != several
+  assert not changed[:330].any()  # loss, accuracy
+  assert not changed[:, :480].any()  # learning rate
+  assert changed[350:, 540:960].any()
+  assert changed[350:, 1000:].any()
+  np.testing.assert_array_equal(several, again)

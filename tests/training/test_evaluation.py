@@ -139,6 +139,20 @@ def test_several_models_share_one_pass():
   assert sorted(reads) == list(range(COUNT))
 
 
+@pytest.mark.parametrize('devices', [1, 4])
+def test_a_look_is_at_the_first_batch_alone(devices: int):
+  evaluate = evaluator(devices=devices, batch_size=8)
+  looks = evaluate.look(*(({'w': w}, {}) for w in WEIGHTS))
+  for scores, weights in zip(looks, WEIGHTS, strict=True):
+    assert_scores(scores, expected(weights, range(8)))
+  assert_scores(evaluate(({'w': WEIGHTS[0]}, {}))[0], expected(WEIGHTS[0]))
+
+
+def test_a_look_at_nothing_that_can_be_read_is_an_error():
+  with pytest.raises(RunError, match='nothing was evaluated'):
+    evaluator(Examples(bad=tuple(range(8)))).look(({'w': WEIGHTS[0]}, {}))
+
+
 def test_an_evaluator_can_be_used_again():
   evaluate = evaluator(devices=2)
   for weights in (*WEIGHTS, WEIGHTS[0]):

@@ -4,6 +4,7 @@ import dataclasses
 import gzip
 import json
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,9 @@ import pytest
 from data.folders import png, write_folder
 from runs import Finished
 
+from nfnets.data.pipeline import Batches, train_batches
 from nfnets.errors import InputError, RunError
+from nfnets.training import loop
 from nfnets.training.checkpointing import Checkpoints
 from nfnets.training.clock import PARTS
 from nfnets.training.config import Config
@@ -136,18 +139,49 @@ def test_the_look_before_the_first_step_is_at_first_values(finished: Finished):
   assert min(line['step'] for line in read_metrics(finished.workdir / 'metrics.jsonl')) == 5
 
 
+class Slow:
+  """Batches that take their time."""
+
+  SECONDS = 0.4
+
+  def __init__(self, batches: Batches):
+    self.batches = batches
+
+  def __next__(self) -> dict[str, np.ndarray]:
+    time.sleep(self.SECONDS)
+    return next(self.batches)
+
+  def __enter__(self) -> 'Slow':
+    return self
+
+  def __exit__(self, *unused: object) -> None:
+    self.batches.close()
+
+
 @pytest.mark.slow
-def test_a_trace_changes_nothing(
-  tmp_path: Path, config: Config, finished: Finished, capsys: pytest.CaptureFixture[str]
+def test_a_trace_and_slow_input_are_told_and_change_nothing(
+  tmp_path: Path,
+  config: Config,
+  finished: Finished,
+  monkeypatch: pytest.MonkeyPatch,
+  capsys: pytest.CaptureFixture[str],
 ):
+  monkeypatch.setattr(loop, 'train_batches', lambda *a, **k: Slow(train_batches(*a, **k)))
   outcome = train(config, tmp_path / 'run', profile_steps=2)
   assert outcome == finished.outcome
   state, expected = restore(config, tmp_path / 'run'), restore(config, finished.workdir)
   jax.tree.map(np.testing.assert_array_equal, state, expected)
+
   (trace,) = (tmp_path / 'run' / 'profile').rglob('*.trace.json.gz')
   events = json.loads(gzip.decompress(trace.read_bytes()))['traceEvents']
   assert {e['args']['step_num'] for e in events if e.get('name') == 'train'} == {'3', '4'}
-  assert f'traced steps 3 to 4: `tensorboard --logdir={tmp_path}' in capsys.readouterr().out
+  printed = capsys.readouterr().out
+  assert f'traced steps 3 to 4: `tensorboard --logdir={tmp_path}' in printed
+
+  (line,) = lines(tmp_path / 'run', 'time')
+  assert line['input'] > 23 * Slow.SECONDS  # the first batch is part of the start
+  assert printed.count('input is the limit: ') == 1
+  assert all(one['input_wait'] > 0.2 for one in lines(tmp_path / 'run', 'train'))
 
 
 def test_steps_to_trace_are_counted_from_0(tmp_path: Path, config: Config):

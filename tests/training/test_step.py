@@ -14,7 +14,7 @@ from micro import batchnorm_model, micro_model
 
 from nfnets import create_model
 from nfnets.data.datasets import Dataset
-from nfnets.optim import adaptive_grad_clip, sgd_agc, warmup_cosine
+from nfnets.optim import adaptive_grad_clip, read_clipped_fraction, sgd_agc, warmup_cosine
 from nfnets.training.config import Config, OptimizerConfig
 from nfnets.training.parallel import make_mapping
 from nfnets.training.state import TrainState, create_state
@@ -236,6 +236,23 @@ def test_a_step_that_is_not_finite_changes_nothing(micro_step) -> None:
   params = jax.device_get(state.params)
   moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), params, before.params)
   assert all(jax.tree.leaves(moved))
+
+
+def test_the_share_of_clipped_units_is_told_part_by_part(micro_step) -> None:
+  mapping, step, start = micro_step
+  batch = mapping.spread(micro_batches()[0])
+  state, metrics = step(start(), batch)
+  told = {name: float(x) for name, x in metrics.items() if name.startswith('clipped')}
+  parts = {'stem', 'stage_0', 'stage_1', 'neck', 'head'}
+  assert told.keys() == {'clipped', *(f'clipped_{part}' for part in parts)}
+  assert told['clipped'] == float(read_clipped_fraction(state.opt_state))
+  assert min(told.values()) < told['clipped'] < max(told.values())
+
+  off = dataclasses.replace(CONFIG, optimizer=OptimizerConfig(clipping=None))
+  step = make_train_step(micro_model(), sgd_agc(SCHEDULE, clipping=None), SCHEDULE, DATASET, off)
+  start = create_state(micro_model(), sgd_agc(SCHEDULE, clipping=None), jax.random.key(0))
+  _, metrics = jax.eval_shape(mapping.train_step(step), start, batch)
+  assert not any(name.startswith('clipped') for name in metrics)
 
 
 def test_donation_frees_the_old_state(micro_step) -> None:
