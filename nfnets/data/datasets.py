@@ -26,6 +26,7 @@ class Dataset:
     max_labels: how many right answers an example can have.
     classes: the labels that occur, in ascending order, where they are not all: a network is judged
       by its logits for these alone.  None for all.
+    of_numbers: whether the classes are numbers: '7' is then a name, and not the want of one.
   """
 
   name: str
@@ -38,6 +39,7 @@ class Dataset:
   label_key: str = 'label'
   max_labels: int = 1
   classes: tuple[int, ...] | None = None
+  of_numbers: bool = False
 
 
 def _pixels(red: float, green: float, blue: float) -> RGB:
@@ -49,7 +51,7 @@ IMAGENET_MEAN = _pixels(0.485, 0.456, 0.406)
 IMAGENET_STD = _pixels(0.229, 0.224, 0.225)
 
 
-def _row(name: str, num_classes: int, *, mean: RGB, std: RGB) -> Dataset:
+def _row(name: str, num_classes: int, *, mean: RGB, std: RGB, of_numbers: bool = False) -> Dataset:
   """A dataset with the splits 'train' and 'test'."""
   return Dataset(
     name=name,
@@ -59,6 +61,7 @@ def _row(name: str, num_classes: int, *, mean: RGB, std: RGB) -> Dataset:
     num_classes=num_classes,
     mean=mean,
     std=std,
+    of_numbers=of_numbers,
   )
 
 
@@ -105,8 +108,8 @@ _ROWS = (
   _row('cifar100', 100,
        mean=_pixels(0.5071, 0.4865, 0.4409), std=_pixels(0.2673, 0.2564, 0.2762)),
   _row('fashion_mnist', 10, mean=_grey(0.2860), std=_grey(0.3530)),
-  _row('mnist', 10, mean=_grey(0.1307), std=_grey(0.3081)),
-  _row('digits', 10, mean=_grey(0.3058), std=_grey(0.3761)),
+  _row('mnist', 10, mean=_grey(0.1307), std=_grey(0.3081), of_numbers=True),
+  _row('digits', 10, mean=_grey(0.3058), std=_grey(0.3761), of_numbers=True),
 )
 # fmt: on
 DATASETS: dict[str, Dataset] = {row.name: row for row in _ROWS}

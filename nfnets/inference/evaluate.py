@@ -10,6 +10,7 @@ import jax
 from nfnets.data.folders import class_names, find_dataset
 from nfnets.data.records import open_records
 from nfnets.errors import InputError
+from nfnets.inference.classes import check_classes
 from nfnets.inference.network import Network, from_run
 from nfnets.training.evaluation import Evaluator
 from nfnets.training.parallel import make_mapping
@@ -81,11 +82,8 @@ def evaluate(
     RunError: no image could be read.
   """
   row = find_dataset(dataset, data_dir)
-  if row.num_classes != network.model.num_classes:
-    raise InputError(
-      f'dataset={dataset!r} has {row.num_classes} classes, and the network '
-      f'{network.model.num_classes}: it was made for other data'
-    )
+  names = class_names(data_dir, row)
+  check_classes(network, row, names)
   if network.model.in_channels not in (1, 3):
     raise InputError(
       f'the network takes images of {network.model.in_channels} channels, and photographs have 3, '
@@ -114,7 +112,7 @@ def evaluate(
     precision=precision,
     scores=tally.scores(),
     tally=tally,
-    class_names=class_names(data_dir, row),
+    class_names=names,
   )
 
 

@@ -149,6 +149,11 @@ def test_a_network_for_other_classes_is_not_evaluated(released: Path, finished: 
       dataset='digits',
       data_dir=finished.config.data.data_dir,
     )
+  flowers = dataclasses.replace(from_run(finished.workdir), labels=tuple('abcdefghij'))
+  with pytest.raises(
+    InputError, match=r"'digits' calls class 0 '0', and the network .* 'a': it was"
+  ):
+    evaluate(flowers, dataset='digits', data_dir=finished.config.data.data_dir)
 
 
 @pytest.mark.parametrize(
