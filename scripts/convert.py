@@ -49,9 +49,7 @@ def _open(source: str) -> Network:
   folder = Path(source).expanduser()
   if folder.is_dir():
     return open_network(workdir=folder, model=MODEL.value, averaged=not RAW.value)
-  if RAW.value:
-    raise InputError(f'--raw: {source} is no folder of a run, and has no average beside it')
-  return open_network(weights=source, model=MODEL.value)
+  return open_network(weights=source, model=MODEL.value, averaged=not RAW.value)
 
 
 def _count(network: Network) -> int:

@@ -22,7 +22,7 @@ from absl import flags
 from nfnets import command_line
 from nfnets.errors import InputError
 from nfnets.inference.evaluate import Evaluation, Precision, evaluate, evaluate_run
-from nfnets.inference.network import open_network
+from nfnets.inference.network import Network, open_network
 from nfnets.inference.per_class import per_class_csv
 from nfnets.output_files import check_writable, write_text
 from nfnets.progress import Progress
@@ -40,7 +40,9 @@ BATCH_SIZE = flags.DEFINE_integer('batch_size', None, 'Images at a time.', lower
 PRECISION = flags.DEFINE_enum(
   'precision', 'float32', ['float32', 'bfloat16'], 'Of the activations; runs know theirs.'
 )
-THREADS = flags.DEFINE_integer('threads', 2, 'Decoding threads.', lower_bound=1)
+THREADS = flags.DEFINE_integer(
+  'threads', None, "Decoding threads; 2, or the run's own, by default.", lower_bound=1
+)
 JSON = flags.DEFINE_string('json', None, 'Also write the result to this file.')
 PER_CLASS = flags.DEFINE_string('per_class', None, 'Also write a CSV with a row for every class.')
 _OF_RUNS = 'runs know theirs: leave it out with --workdir'
@@ -73,6 +75,7 @@ def _of_a_run(progress: Progress) -> Evaluation:
     data_dir=DATA_DIR.value,
     split=SPLIT.value,
     batch_size=BATCH_SIZE.value,
+    threads=THREADS.value,
     progress=progress,
   )
 
@@ -81,14 +84,20 @@ def _of_weights(progress: Progress) -> Evaluation:
   if DATA_DIR.value is None:
     raise InputError('--data_dir=... is missing: where prepared datasets lie')
   return evaluate(
-    open_network(weights=WEIGHTS.value, model=MODEL.value, size=SIZE.value),
+    _network(),
     dataset=DATASET.value,
     data_dir=DATA_DIR.value,
     split=SPLIT.value,
     batch_size=BATCH_SIZE.value or 64,
     precision=cast(Precision, PRECISION.value),
-    threads=THREADS.value,
+    threads=THREADS.value or 2,
     progress=progress,
+  )
+
+
+def _network() -> Network:
+  return open_network(
+    weights=WEIGHTS.value, model=MODEL.value, averaged=not RAW.value, size=SIZE.value
   )
 
 

@@ -123,6 +123,7 @@ def evaluate_run(
   data_dir: str | None = None,
   split: str | None = None,
   batch_size: int | None = None,
+  threads: int | None = None,
   progress: Progress | None = None,
 ) -> Evaluation:
   """Scores the newest checkpoint of the run in `workdir` as the run does.
@@ -133,6 +134,7 @@ def evaluate_run(
     data_dir: where the prepared data lies; the run's own by default.
     split: in TFDS notation; the run's evaluation split by default.
     batch_size: images at a time; the run's own by default.
+    threads: that decode; the run's own by default.
     progress: as for `evaluate`.
 
   Raises:
@@ -147,6 +149,6 @@ def evaluate_run(
     batch_size=batch_size or config.eval_batch_size,
     precision=config.precision,
     mapping=config.mapping,
-    threads=config.data.threads,
+    threads=threads or config.data.threads,
     progress=progress,
   )

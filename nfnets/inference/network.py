@@ -72,7 +72,8 @@ def open_network(
     weights: a file; or 'deepmind' or 'timm' for what they released.
     model: name of the network, where the weights do not tell.
     workdir: the folder of a run, instead of weights.
-    averaged: of a run, take the moving average of the parameters, not the last ones.
+    averaged: of a run, take the moving average of the parameters, not the last ones; weights have
+      no choice.
     size: side of the images; by default what the weights are made for.
 
   Raises:
@@ -80,6 +81,10 @@ def open_network(
   """
   if (weights is None) == (workdir is None):
     raise InputError('give either weights or the workdir of a run')
+  if weights is not None and not averaged:
+    raise InputError(
+      f'averaged=False (--raw): weights={weights!r} is no run, and has no average beside it'
+    )
   if workdir is not None:
     if model is not None:
       raise InputError(f'model={model!r}: the run in {workdir} knows its network; leave it out')

@@ -1,5 +1,6 @@
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 from runs import Finished
@@ -8,6 +9,7 @@ from nfnets.errors import InputError
 from nfnets.inference.evaluate import evaluate_run
 from nfnets.training.checkpointing import Checkpoints
 from nfnets.training.config import Config
+from nfnets.training.evaluation import Evaluator
 from nfnets.training.report import read_metrics
 from nfnets.training.scores import Scores
 from nfnets.training.workdir import checkpoint_folder, claim
@@ -50,6 +52,22 @@ def test_another_split_and_another_batch(finished: Finished):
   assert whole.scores.examples == parts.scores.examples == 40
   assert whole.scores.accuracy == parts.scores.accuracy
   assert whole.scores.loss == pytest.approx(parts.scores.loss, rel=1e-5)
+
+
+@pytest.mark.parametrize(('asked', 'expected'), [(None, 2), (3, 3)])
+def test_threads_are_those_of_the_run_unless_asked_for(
+  finished: Finished, monkeypatch: pytest.MonkeyPatch, asked: int | None, expected: int
+):
+  seen: list[int] = []
+
+  class Watched(Evaluator):
+    def __init__(self, *arguments: Any, **named: Any):
+      seen.append(named['threads'])
+      super().__init__(*arguments, **named)
+
+  monkeypatch.setattr('nfnets.inference.evaluate.Evaluator', Watched)
+  evaluate_run(finished.workdir, split='test[:16]', threads=asked)
+  assert seen == [expected]
 
 
 def test_data_that_is_not_there_is_named(finished: Finished):

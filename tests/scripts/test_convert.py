@@ -48,6 +48,12 @@ def test_a_network_must_be_named(deepmind: Path, tmp_path: Path):
   assert not list(tmp_path.iterdir())
 
 
+def test_only_runs_have_raw_parameters(deepmind: Path, tmp_path: Path):
+  done = ask_script('convert', deepmind, tmp_path / 'x', '--model=nfnet_tiny', '--raw')
+  assert_told(done, 2, '(--raw)', 'T_haiku.npz', 'is no run')
+  assert not list(tmp_path.iterdir())
+
+
 def test_a_file_that_could_not_be_written_is_told_before_the_work(tmp_path: Path):
   done = ask_script('convert', 'no/such', tmp_path / 'no' / 'x')
   assert_told(done, 2, f'OUT={tmp_path}/no/x', 'is not a folder that can be written to')

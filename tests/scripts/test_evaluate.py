@@ -83,6 +83,10 @@ def test_weights_are_scored_class_by_class(run: Path, tmp_path: Path):
   [
     (['--weights=x', '--workdir=y'], ['give one of --weights', '--workdir']),
     (['--workdir=y', '--size=9'], ['--size=9: runs know theirs']),
+    (['--workdir=y', '--model=nfnet_f0'], ['--model=nfnet_f0: runs know theirs']),
+    (['--workdir=y', '--dataset=digits'], ['--dataset=digits: runs know theirs']),
+    (['--workdir=y', '--precision=float32'], ['--precision=float32: runs know theirs']),
+    (['--weights=x', '--data_dir=.', '--raw'], ["(--raw): weights='x' is no run"]),
     (['--weights=no/such', '--data_dir=.'], ["weights='no/such' is no file", 'deepmind']),
   ],
 )

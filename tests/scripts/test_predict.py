@@ -123,10 +123,17 @@ def test_a_path_that_does_not_exist_is_told_before_any_work(tmp_path: Path):
     ((SCENE, '--picture=/no/such/seen.png'), '/no/such is not a folder that can be written to'),
     ((SCENE, '--top=0'), '--top=0'),
     ((SCENE, '--precision=float16'), 'float32|bfloat16'),
+    ((SCENE, '--raw'), "(--raw): weights='none.safetensors' is no run"),
   ],
 )
 def test_flags_that_cannot_be_used(arguments: tuple[object, ...], told: str):
   assert_told(ask_script('predict', '--weights=none.safetensors', *arguments), 2, told)
+
+
+@pytest.mark.slow
+def test_a_run_knows_its_network(tmp_path: Path):
+  done = ask_script('predict', f'--workdir={tmp_path}', '--model=nfnet_f0', SCENE)
+  assert_told(done, 2, "model='nfnet_f0': the run in", 'leave it out')
 
 
 @pytest.mark.slow
