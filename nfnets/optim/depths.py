@@ -19,6 +19,7 @@ import optax
 
 from nfnets.arguments import check_number
 from nfnets.errors import InputError
+from nfnets.optim.labels import label_tree
 
 STEM, NECK, HEAD = 'stem', 'neck', 'head'
 
@@ -75,17 +76,8 @@ def stage_of(place: str, depths: Sequence[int]) -> str:
 
 
 def place_tree(params: optax.Params) -> Any:
-  """The structure of `params` (module path -> name -> array) with its place for every leaf.
-
-  In deeper trees the last key is the name and the others, joined by '/', the module path.
-  """
-
-  def place_at(path: Any, leaf: Any) -> str:
-    del leaf
-    *modules, name = (jax.tree_util.keystr((key,), simple=True) for key in path)
-    return place_of('/'.join(modules), name)
-
-  return jax.tree.map_with_path(place_at, params)
+  """The structure of `params` with its place for every leaf; see `label_tree`."""
+  return label_tree(place_of, params)
 
 
 def in_places(places: Collection[str]) -> Callable[[optax.Params], Any]:

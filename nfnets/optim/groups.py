@@ -17,6 +17,7 @@ import jax
 import optax
 
 from nfnets.errors import InputError
+from nfnets.optim.labels import label_tree
 
 Group = Literal['weights', 'gains_biases', 'classifier']
 GROUPS: tuple[Group, ...] = get_args(Group)
@@ -49,17 +50,8 @@ def group_of(module: str, name: str) -> Group:
 
 
 def group_tree(params: optax.Params) -> Any:
-  """The structure of `params` (module path -> name -> array) with a `Group` for every leaf.
-
-  In deeper trees the last key is the name and the others, joined by '/', the module path.
-  """
-
-  def group_at(path: Any, leaf: Any) -> Group:
-    del leaf
-    *modules, name = (jax.tree_util.keystr((key,), simple=True) for key in path)
-    return group_of('/'.join(modules), name)
-
-  return jax.tree.map_with_path(group_at, params)
+  """The structure of `params` with a `Group` for every leaf; see `label_tree`."""
+  return label_tree(group_of, params)
 
 
 def in_groups(*groups: Group) -> Callable[[optax.Params], Any]:
