@@ -55,7 +55,7 @@ def download(
       if offline:
         raise InputError(
           f'{path}: {_lack(path, size)}, and downloads are off: fetch {url} with a browser and put '
-          'it at that path, or use it from anywhere with --weights=FILE'
+          'it at that path, or give the file of weights itself, wherever it is'
         )
       path.parent.mkdir(parents=True, exist_ok=True)
       with locked(path):
@@ -98,8 +98,8 @@ def _transfer(
       Transfer(url, PartFile(path), size, md5, patience, progress or shown, warn).run()
     except Unreachable as error:
       raise InputError(
-        f'{url}: {error}; if a browser can fetch it, on any machine, put it at {path} or use it '
-        'from anywhere with --weights=FILE'
+        f'{url}: {error}; if a browser can fetch it, on any machine, put it at {path} or give '
+        'the file of weights itself, wherever it is'
       ) from error
 
 

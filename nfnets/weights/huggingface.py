@@ -48,7 +48,7 @@ def fetch(
   except ImportError as error:
     raise InputError(
       f"{repo}: huggingface_hub is not installed: pip install 'nfnets[hub]', or fetch {url} with a "
-      'browser and use it with --weights=FILE'
+      'browser and give the file of weights itself'
     ) from error
   get = functools.partial(hf_hub_download, repo, file, endpoint=endpoint, cache_dir=cache)
   # First: with a file in its cache the library would still ask the server for a newer one.
@@ -56,7 +56,7 @@ def fetch(
   if path is None and offline:
     raise InputError(
       f'{repo}: is not in the cache of huggingface_hub, and downloads are off: fetch {url} with a '
-      'browser and use it with --weights=FILE'
+      'browser and give the file of weights itself'
     )
   if path is None or verify:
     path = path or _downloaded(get, url)
@@ -78,8 +78,8 @@ def _downloaded(get: Callable[..., str], url: str) -> Path:
     return Path(get())
   except Exception as error:  # the library has two ways to download; each raises what it likes
     raise InputError(
-      f'{url}: {_reason(error)}; if a browser can fetch it, on any machine, use it with '
-      '--weights=FILE'
+      f'{url}: {_reason(error)}; if a browser can fetch it, on any machine, give the '
+      'file of weights itself'
     ) from error
 
 

@@ -103,7 +103,7 @@ def test_gives_up_when_nothing_more_comes(server: Server, path: Path) -> None:
   assert 'the connection broke after 1000 bytes (3 attempts)' in line
   assert f'put it at {path}' in line
   assert f'{server.url}/file.npz' in line
-  assert '--weights=FILE' in line
+  assert 'give the file of weights itself' in line
   assert len(server.requests) == 4
   assert names(path) == {'file.npz.part', 'file.npz.part.from'}
   server.replies(WHOLE)
@@ -316,7 +316,7 @@ def test_offline(server: Server, path: Path) -> None:
     download(server.url, path, offline=True)
   assert str(told.value) == (
     f'{path}: is not there, and downloads are off: fetch {server.url} with a browser and put it at '
-    'that path, or use it from anywhere with --weights=FILE'
+    'that path, or give the file of weights itself, wherever it is'
   )
   path.parent.mkdir()
   path.write_bytes(DATA)

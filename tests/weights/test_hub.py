@@ -119,7 +119,7 @@ def refused(server: Server, tmp_path: Path) -> str:
     get(server, tmp_path)
   (line,) = str(caught.value).splitlines()
   assert line.startswith(timm_hub.RELEASED['test_nfnet'].url)
-  assert '--weights=FILE' in line
+  assert 'give the file of weights itself' in line
   return line
 
 
@@ -186,7 +186,7 @@ def test_timms_offline(
   assert not server.requests
   assert str(caught.value) == (
     'timm/test_nfnet.r160_in1k: is not in the cache of huggingface_hub, and downloads are off: '
-    f'fetch https://huggingface.co{TARGET} with a browser and use it with --weights=FILE'
+    f'fetch https://huggingface.co{TARGET} with a browser and give the file of weights itself'
   )
 
 
