@@ -54,7 +54,7 @@ def train(config: Config, workdir: Path, *, force: bool = False, profile_steps: 
     config: what to run.
     workdir: holds `config.json`, `metrics.jsonl`, `curves.png`, `checkpoints/`, `tensorboard/`.
     force: go on in a folder that belongs to another run.
-    profile_steps: how many steps to trace into `workdir`/profile; 0 for none.
+    profile_steps: how many steps of the first process to trace into `workdir`/profile; 0 for none.
 
   Raises:
     InputError: the config, the data or the folder cannot be used.
@@ -81,7 +81,7 @@ def train(config: Config, workdir: Path, *, force: bool = False, profile_steps: 
     report_class = Report if is_first() else Silence
     with (
       report_class(workdir, start_step=run.step, total_steps=derived.total_steps) as report,
-      Trace(workdir / PROFILE, profile_steps) as trace,
+      Trace(workdir / PROFILE, profile_steps if is_first() else 0) as trace,
     ):
       return run.go(records, report, stop, trace)
 

@@ -249,9 +249,8 @@ def test_the_share_of_clipped_units_is_told_part_by_part(micro_step) -> None:
   assert min(told.values()) < told['clipped'] < max(told.values())
 
   off = dataclasses.replace(CONFIG, optimizer=OptimizerConfig(clipping=None))
-  step = make_train_step(micro_model(), sgd_agc(SCHEDULE, clipping=None), SCHEDULE, DATASET, off)
-  start = create_state(micro_model(), sgd_agc(SCHEDULE, clipping=None), jax.random.key(0))
-  _, metrics = jax.eval_shape(mapping.train_step(step), start, batch)
+  step = make_train_step(micro_model(), OPTIMIZER, SCHEDULE, DATASET, off)
+  _, metrics = jax.eval_shape(mapping.train_step(step), state, batch)
   assert not any(name.startswith('clipped') for name in metrics)
 
 
