@@ -2,12 +2,15 @@
 
 import functools
 import io
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
+from nfnets.data import jpeg
+from nfnets.data.crops import Box
 from nfnets.errors import InputError
 
 # What cannot be decoded is told by `UnreadableImage`, not by lines of OpenCV on standard error.
@@ -42,6 +45,28 @@ def decode(data: bytes) -> np.ndarray:
     raise UnreadableImage(
       f'no whole image in these {len(data)} bytes (they begin {data[:4].hex()}): {line}'
     ) from error
+
+
+def decode_crop(data: bytes, choose: Callable[[int, int], Box]) -> np.ndarray:
+  """The pixels of a part of `decode(data)`; what lies below them is not decoded.
+
+  Args:
+    data: see `decode`.
+    choose: height and width of the image -> the part; it is called once at most.
+
+  Raises:
+    UnreadableImage: as `decode`, also where the end of the file is missing.  Other damage below the
+      part may go unseen.
+  """
+  frame = jpeg.find_frame(data)
+  if frame is None:
+    image = decode(data)
+    box = choose(*image.shape[:2])
+  else:
+    box = choose(frame.height, frame.width)
+    top = jpeg.decode_top(data, frame, box.top + box.height)
+    image = decode(data) if top is None else top
+  return image[box.top : box.top + box.height, box.left : box.left + box.width]
 
 
 def _decode_jpeg(data: bytes) -> np.ndarray:

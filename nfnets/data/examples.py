@@ -2,12 +2,13 @@
 
 import dataclasses
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
 import grain
 import numpy as np
 
-from nfnets.data import images
+from nfnets.data import images, order
 from nfnets.data.records import BadRecord, Record
 from nfnets.errors import InputError
 
@@ -31,48 +32,69 @@ class RecordSource(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainExample(grain.transforms.RandomMap):
-  """Number of a record -> a random crop of it, or of the next one that can be read."""
+class TrainChunk(grain.transforms.Map):
+  """Places in the run -> random crops of the records there, or of the next that can be read.
+
+  Attributes:
+    records: the examples.
+    geometry: how they are cropped.
+    seed: of the run.
+  """
 
   records: RecordSource
   geometry: images.TrainGeometry
+  seed: int
 
-  def random_map(self, element: int, rng: np.random.Generator) -> Example:
+  def map(self, element: np.ndarray) -> dict[str, np.ndarray]:
     """Called by Grain; `InputError` where 100 records in a row are bad."""
+    numbers = order.shuffled(len(self.records), self.seed, element)
+    draws = order.Draws(self.seed)
+    made = [
+      self._example(number, draws.at(place))
+      for number, place in zip(numbers.tolist(), element.tolist(), strict=True)
+    ]
+    pixels, labels, bad = zip(*made, strict=True)
+    return {
+      'images': np.stack(pixels),
+      'labels': np.array(labels, np.int32),
+      'bad_records': np.array(bad, np.int32),
+    }
+
+  def _example(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, int, int]:
+    """Pixels, label and how many records were passed over."""
     first = None
     for bad in range(_MAX_BAD_RUN):
       try:
-        record = _read(self.records, (element + bad) % len(self.records))
-        image = _decode(record)
+        record = _read(self.records, (number + bad) % len(self.records))
         if not record.labels:
           raise _Unusable(f'no label: {record.where}')
+        pixels = _decode(record, lambda data: images.train_pixels(data, self.geometry, rng))
+        return pixels, record.label, bad
       except _Unusable as error:
         first = first or str(error)
-        continue
-      return {
-        'images': images.train_image(image, self.geometry, rng),
-        'labels': np.int32(record.label),
-        'bad_records': np.int32(bad),
-      }
     raise InputError(f'{_MAX_BAD_RUN} records in a row cannot be read; the first: {first}')
 
 
 @dataclasses.dataclass(frozen=True)
-class EvalExample(grain.transforms.Map):
-  """Number of a record -> the record, or zeros behind the end and for one that does not count."""
+class EvalChunk(grain.transforms.Map):
+  """Numbers of records -> the records, or zeros behind the end and for one that does not count."""
 
   records: RecordSource
   geometry: images.EvalGeometry | images.CropGeometry
 
-  def map(self, element: int) -> Example:
+  def map(self, element: np.ndarray) -> dict[str, np.ndarray]:
     """Called by Grain."""
-    if element >= len(self.records):
+    made = [self._example(number) for number in element.tolist()]
+    return {name: np.stack([one[name] for one in made]) for name in made[0]}
+
+  def _example(self, number: int) -> Example:
+    if number >= len(self.records):
       return self._empty(bad=0)
     try:
-      record = _read(self.records, element)
+      record = _read(self.records, number)
       if not record.labels:
         return self._empty(bad=0)
-      image = _decode(record)
+      image = _decode(record, images.decode)
     except _Unusable:
       return self._empty(bad=1)
     return {
@@ -109,9 +131,9 @@ def _read(records: RecordSource, i: int) -> Record:
     raise _Unusable(str(error)) from error
 
 
-def _decode(record: Record) -> np.ndarray:
+def _decode(record: Record, decode: Callable[[bytes], np.ndarray]) -> np.ndarray:
   try:
-    return images.decode(record.image)
+    return decode(record.image)
   except images.UnreadableImage as error:
     _LOG.warning('bad record: %s: %s', error, record.where)
     raise _Unusable(f'{error}: {record.where}') from error

@@ -4,6 +4,7 @@ It does not depend on the number of hosts, threads or processes, nor on where th
 Nothing of it is ever saved: resuming is asking for `start_step`.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
 
@@ -17,8 +18,8 @@ from nfnets.errors import InputError
 
 Batch = dict[str, np.ndarray]
 
-_EPOCHS = 2**31  # endless, but for Grain, which counts every example of the run in 64 bits
-_CHUNK = 32  # examples made by one thread, or sent by one worker process, at a time
+_ENDLESS = 2**40  # batches; Grain asks for some number
+_CHUNK = 32  # images made by one thread, or sent by one worker process, at a time
 
 
 class Batches(Iterator[Batch]):
@@ -106,23 +107,28 @@ def train_batches(
       f'together={together}: the {local} examples of a host are not a multiple of that'
     )
 
-  stream = grain.MapDataset.range(len(records)).seed(seed).shuffle().repeat(_EPOCHS)
-  # Before the slice: an example's random numbers follow from its place in the whole run.
-  stream = stream.random_map(examples.TrainExample(records, geometry))
-  group = images_per_example * together
-  stream = stream.batch(group) if group > 1 else stream
-  groups = local // together
-  stream = stream[host::hosts][start_step * groups :]
+  share = _Share(
+    host=host,
+    hosts=hosts,
+    group=images_per_example * together,
+    start=start_step * local * images_per_example,
+  )
   positions = np.arange(batch_size, dtype=np.int32).reshape(-1, together)[host::hosts].ravel()
   shape = (local,) if images_per_example == 1 else (local, images_per_example)
-  grouped = 2 if group > 1 else 1  # axes in front of those of one image
 
   def join(parts: list[Batch]) -> Batch:
-    whole = _concatenate(parts)
-    batch = {name: x.reshape(*shape, *x.shape[grouped:]) for name, x in whole.items()}
-    return batch | {'positions': positions.copy()}
+    whole = {name: x.reshape(*shape, *x.shape[1:]) for name, x in _concatenate(parts).items()}
+    return whole | {'positions': positions.copy()}
 
-  return _iterate(stream, groups, join, threads=threads, workers=workers)
+  return _iterate(
+    share,
+    examples.TrainChunk(records, geometry, seed),
+    join,
+    images_each=local * images_per_example,
+    batches=_ENDLESS,
+    threads=threads,
+    workers=workers,
+  )
 
 
 def eval_batches(
@@ -154,9 +160,15 @@ def eval_batches(
       bad_records: int32 [local], 1 for a record that cannot be read
   """
   host, hosts = _check_shard(batch_size, shard, threads=threads, workers=0)
-  padded = num_eval_batches(len(records), batch_size) * batch_size
-  stream = grain.MapDataset.range(padded).map(examples.EvalExample(records, geometry))
-  return _iterate(stream[host::hosts], batch_size // hosts, _concatenate, threads=threads)
+  return _iterate(
+    _Share(host=host, hosts=hosts, group=1, start=0),
+    examples.EvalChunk(records, geometry),
+    _concatenate,
+    images_each=batch_size // hosts,
+    batches=num_eval_batches(len(records), batch_size),
+    threads=threads,
+    workers=0,
+  )
 
 
 def num_eval_batches(num_examples: int, batch_size: int) -> int:
@@ -164,20 +176,49 @@ def num_eval_batches(num_examples: int, batch_size: int) -> int:
   return -(-num_examples // batch_size)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Share:
+  """What one host has of a run: every n-th group of images in a row, from some image on."""
+
+  host: int
+  hosts: int
+  group: int
+  start: int
+
+  def places(self, first: int, count: int) -> np.ndarray:
+    """Where in the whole run the host's images `first`, `first + 1`, ... stand."""
+    group, within = np.divmod(np.arange(self.start + first, self.start + first + count), self.group)
+    return (group * self.hosts + self.host) * self.group + within
+
+
+@dataclasses.dataclass(frozen=True)
+class _Places(grain.transforms.Map):
+  """Number of a chunk -> the places of its images."""
+
+  share: _Share
+  count: int
+
+  def map(self, element: int) -> np.ndarray:
+    """Called by Grain."""
+    return self.share.places(element * self.count, self.count)
+
+
 def _iterate(
-  stream: grain.MapDataset,
-  local: int,
+  share: _Share,
+  make: grain.transforms.Map,
   join: Callable[[list[Batch]], Batch],
   *,
+  images_each: int,
+  batches: int,
   threads: int,
-  workers: int = 0,
+  workers: int,
 ) -> Batches:
-  """Batches of `local` examples, made in chunks so that one batch is the work of many threads."""
-  chunk = max(size for size in range(1, min(local, _CHUNK) + 1) if local % size == 0)
-  parts = local // chunk
-  ahead = max(2 * threads, parts)
-  chunks = stream.batch(chunk).to_iter_dataset(
-    grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
+  """Batches of `images_each`, made in chunks so that one batch is the work of many threads."""
+  chunk = max(size for size in range(1, min(images_each, _CHUNK) + 1) if images_each % size == 0)
+  parts = images_each // chunk
+  stream = grain.MapDataset.range(batches * parts).map(_Places(share, chunk)).map(make)
+  chunks = stream.to_iter_dataset(
+    grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(2 * threads, parts))
   )
   if workers:
     if not flags.FLAGS.is_parsed():  # outside absl.app; Grain 0.2.18 reads a flag of its own

@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.proto import tf_example_pb2
 
 from nfnets.data import folders, offsets, shards
 from nfnets.data.datasets import Dataset
@@ -15,6 +15,8 @@ from nfnets.data.shards import BadRecord
 from nfnets.errors import InputError
 
 __all__ = ['BadRecord', 'Record', 'Records', 'open_records']
+
+_EXAMPLE: Any = tf_example_pb2.Example  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class Record(NamedTuple):
@@ -58,14 +60,15 @@ class Records:
     Args:
       dataset: the row of the table.
       pieces: files with the number of records to skip and to take of each.
-      features: the TFDS features, which parse a record.
+      features: the TFDS features, which say what a record holds.
       fingerprint: see the class.
     """
     self.dataset = dataset
     self.fingerprint = fingerprint
     self._pieces = tuple(pieces)
     self._starts = list(itertools.accumulate((take for _, _, take in pieces), initial=0))
-    self._features = features
+    label: Any = features[dataset.label_key]
+    self._one_label = label.get_tensor_info().shape == ()
 
   def __len__(self) -> int:
     return self._starts[-1]
@@ -91,11 +94,12 @@ class Records:
   def _parse(self, data: bytes, where: str) -> tuple[bytes, tuple[int, ...]]:
     dataset = self.dataset
     try:
-      example: Any = self._features.deserialize_example_np(
-        data, decoders={'image': tfds.decode.SkipDecoding()}
-      )
-      image = bytes(example['image'])
-      labels = tuple(int(label) for label in np.atleast_1d(example[dataset.label_key]))
+      stored = _EXAMPLE.FromString(data).features.feature
+      # A map of messages makes what it lacks: looking up what is not there gives empty lists.
+      image = stored['image'].bytes_list.value[0]
+      labels = tuple(stored[dataset.label_key].int64_list.value)
+      if self._one_label and len(labels) != 1:
+        raise ValueError(f'{len(labels)} labels')
     except Exception as error:  # the parser has no error type of its own
       raise BadRecord(f'not an example of {dataset.name} ({error}): {where}') from error
     if len(labels) > dataset.max_labels:

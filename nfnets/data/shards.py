@@ -183,7 +183,7 @@ class ArrayRecordShard:
       reader = _array_record_reader(self.path, self.stamp)
       held = reader.num_records()
       if held == self.length:
-        return reader.read([i])[0]
+        return reader.read(i, i + 1)[0]  # a range costs a twentieth of what a list costs
     except (RuntimeError, ValueError, IndexError) as error:
       raise BadRecord(f'{_first_line(error)}: {self.where(i)}') from error
     # ArrayRecord keeps its places at the end of the file: cut off, nothing of it can be found.

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nfnets.data import images
+from nfnets.data import crops, images
 from nfnets.errors import InputError
 
 
@@ -225,7 +225,7 @@ def test_bicubic_equals_tensorflow():
   np.testing.assert_allclose(found[:, :, 1], TENSORFLOW, atol=1e-4)
 
 
-def crops(geometry: images.TrainGeometry, count: int = 400) -> np.ndarray:
+def train_crops(geometry: images.TrainGeometry, count: int = 400) -> np.ndarray:
   """Crops of a picture whose red is the row and whose green is the column."""
   picture = np.zeros((100, 150, 3), np.uint8)
   picture[..., 0], picture[..., 1] = np.mgrid[0:100, 0:150]
@@ -235,7 +235,7 @@ def crops(geometry: images.TrainGeometry, count: int = 400) -> np.ndarray:
 
 def test_crops_keep_their_area_and_aspect_in_range():
   geometry = images.TrainGeometry(size=48, area=(0.2, 0.5), flip=False)
-  found = crops(geometry)
+  found = train_crops(geometry)
   height = found[:, -1, 0, 0] - found[:, 0, 0, 0] + 1
   width = found[:, 0, -1, 1] - found[:, 0, 0, 1] + 1
   share = height * width / (100 * 150)
@@ -250,9 +250,9 @@ def test_crops_keep_their_area_and_aspect_in_range():
 
 def test_crops_that_show_too_little_are_drawn_anew():
   picture = np.zeros((100, 150, 3), np.uint8)
-  geometry = images.TrainGeometry(size=8, area=(0.08, 0.12))
+  geometry = images.TrainGeometry(size=8, area=(0.08, 0.12), attempts=100)
   rng = np.random.default_rng(0)
-  boxes = [images._distorted_crop(*picture.shape[:2], geometry, rng) for _ in range(300)]
+  boxes = [crops.distorted_crop(*picture.shape[:2], geometry, rng) for _ in range(300)]
   assert min(height * width for _, _, height, width in boxes) >= 0.1 * 100 * 150
 
 
@@ -262,7 +262,7 @@ def test_where_no_crop_fits_the_centre_is_taken():
   rng = np.random.default_rng(0)
   found = images.train_image(picture, geometry, rng)
   np.testing.assert_array_equal(found, images.train_image(picture, geometry, rng))
-  assert images._distorted_crop(200, 10, geometry, rng) == (98, 3, 5, 5)
+  assert crops.distorted_crop(200, 10, geometry, rng) == (98, 3, 5, 5)
 
 
 @pytest.mark.parametrize('shape', [(1, 1), (1, 50), (50, 1), (2, 3)])
