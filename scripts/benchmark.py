@@ -7,12 +7,19 @@ Examples:
   scripts/benchmark.py step --model=nfnet_f0 --batch_size=256 --part=plain --part=augmented
   scripts/benchmark.py init --model=nfnet_f0 --model=nfnet_f6
   scripts/benchmark.py load --model=nfnet_f0
+  scripts/benchmark.py input --size=192 --batch_size=256 --threads=2
+  scripts/benchmark.py input --dataset=cifar10 --data_dir=data --size=32 --padding=4
+  scripts/benchmark.py input_memory --dataset=digits --data_dir=data --size=8
 
 train, infer: images a second of the training step and of inference, on images that are already on
   the device; --against=timm runs timm's network in PyTorch as well, the processes in turns.
 step: what augmentation, SAM and micro-batches add to a training step, all in one process.
 init: seconds of `model.init` in a fresh process, compilation included; the networks take turns.
 load: seconds and memory of `load_weights` in a fresh process, from every kind of file (Linux).
+input: images a second that the loader decodes, crops, resizes and mirrors: of a prepared dataset,
+  or of JPEG files of 500 x 375 pixels, parts of pictures that look like photographs, or of your own
+  ones in --photos=DIR.  --against=tf.data does the same in TensorFlow, in turns.
+input_memory: what the process holds while it loads batches (Linux).
 """
 
 import dataclasses
@@ -24,15 +31,16 @@ from typing import Any
 from absl import flags
 
 from nfnets import command_line
-from nfnets.benchmarks import init, load, speeds, step
+from nfnets.benchmarks import init, input, input_memory, load, speeds, step
 from nfnets.benchmarks.workload import Workload
+from nfnets.data.folders import find_dataset
+from nfnets.data.images import TrainGeometry
+from nfnets.data.records import Records, open_records
 from nfnets.errors import InputError
 from nfnets.models.variants import find_variant
 from nfnets.output_files import check_writable, write_text
 
-MODEL = flags.DEFINE_multi_string(
-  'model', None, 'A network; may be given several times.', required=True
-)
+MODEL = flags.DEFINE_multi_string('model', [], 'A network; may be given several times.')
 REPEATS = flags.DEFINE_integer('repeats', 5, 'Processes for each network.', lower_bound=1)
 JSON = flags.DEFINE_string('json', None, 'Also write the measurements to this file.')
 BATCH_SIZE = flags.DEFINE_integer('batch_size', 32, 'Images, over all devices.', lower_bound=1)
@@ -43,11 +51,27 @@ PRECISION = flags.DEFINE_enum(
   'precision', 'bfloat16', ['float32', 'bfloat16'], 'Of the activations.'
 )
 DEVICES = flags.DEFINE_integer('devices', 1, 'Devices that train together.', lower_bound=1)
-AGAINST = flags.DEFINE_enum('against', None, ['timm'], 'Whose network to measure as well.')
+AGAINST = flags.DEFINE_enum(
+  'against', None, ['timm', 'tf.data'], 'Whose network or loader to measure as well.'
+)
 COMPILER = flags.DEFINE_string('torch_compile', 'default', "Mode of torch.compile, or 'none'.")
 PART = flags.DEFINE_multi_enum(
   'part', list(step.PARTS), list(step.PARTS), 'Of a step; the first is what others are compared to.'
 )
+DATASET = flags.DEFINE_string(
+  'dataset', None, 'A prepared dataset to load, for input and input_memory.'
+)
+DATA_DIR = flags.DEFINE_string('data_dir', None, 'Where prepared datasets lie.')
+PHOTOS = flags.DEFINE_string('photos', None, 'A folder of photographs of which parts are loaded.')
+PADDING = flags.DEFINE_integer(
+  'padding', None, 'Cut images out of a frame of so many zeros, not distorted parts.', lower_bound=0
+)
+THREADS = flags.DEFINE_integer('threads', 2, 'That load.', lower_bound=1)
+WORKERS = flags.DEFINE_integer('workers', 0, 'Processes that load, 0 for this one.', lower_bound=0)
+STEPS = flags.DEFINE_integer('steps', 10_000, 'Batches for input_memory.', lower_bound=100)
+
+_INPUT_SIZE = 192
+_LOADERS = ('input', 'input_memory')
 
 
 def main(argv: list[str]) -> None:
@@ -57,6 +81,8 @@ def main(argv: list[str]) -> None:
       f'name what to measure, {" or ".join(_BENCHMARKS)}, not {" ".join(argv[1:])!r}: '
       'benchmark.py init --model=nfnet_f0'
     )
+  if argv[1] not in _LOADERS and not MODEL.value:
+    raise InputError(f'{argv[1]} needs --model=NAME')
   for name in MODEL.value:
     find_variant(name)
   check_writable('--json', JSON.value)
@@ -121,6 +147,45 @@ def _workloads() -> list[Workload]:
   ]
 
 
+def _input() -> tuple[Any, str]:
+  geometry, loader = _geometry(), _loader()
+  if DATASET.value is not None:
+    if AGAINST.value is not None:
+      raise InputError(f'--against={AGAINST.value} is not for --dataset={DATASET.value}')
+    measured = input.measure(_records(), geometry, loader, REPEATS.value, progress=_tell)
+  else:
+    measured = input.measure_photographs(
+      PHOTOS.value,
+      geometry,
+      loader,
+      REPEATS.value,
+      against_tensorflow=AGAINST.value == 'tf.data',
+      progress=_tell,
+    )
+  as_json = {name: list(map(dataclasses.asdict, speeds)) for name, speeds in measured.items()}
+  return as_json, input.markdown(measured)
+
+
+def _input_memory() -> tuple[Any, str]:
+  seen = input_memory.measure(_records(), _geometry(), _loader(), STEPS.value, progress=_tell)
+  return dataclasses.asdict(seen), input_memory.markdown(seen)
+
+
+def _records() -> Records:
+  if DATASET.value is None or DATA_DIR.value is None:
+    raise InputError('name a prepared dataset: --dataset=cifar10 --data_dir=data')
+  dataset = find_dataset(DATASET.value, DATA_DIR.value)
+  return open_records(DATA_DIR.value, dataset, dataset.train_split)
+
+
+def _geometry() -> TrainGeometry:
+  return TrainGeometry(size=SIZE.value or _INPUT_SIZE, padding=PADDING.value)
+
+
+def _loader() -> input.Loader:
+  return input.Loader(batch_size=BATCH_SIZE.value, threads=THREADS.value, workers=WORKERS.value)
+
+
 def _tell(line: str) -> None:
   print(line, file=sys.stderr, flush=True)
 
@@ -131,6 +196,8 @@ _BENCHMARKS: dict[str, Callable[[], tuple[Any, str]]] = {
   'step': _step,
   'init': _init,
   'load': _load,
+  'input': _input,
+  'input_memory': _input_memory,
 }
 
 

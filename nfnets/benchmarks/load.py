@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import jax
 
 from nfnets.benchmarks.processes import in_fresh_process, in_turns
+from nfnets.benchmarks.resident import resident_memory
 from nfnets.loading import load_weights, save_weights
 from nfnets.models.zoo import create_model
 
-_PAGE = 4096  # bytes, in Linux's statm
 _PAUSE = 0.002  # seconds between two looks at the memory
 _PROTOCOL = 3  # of the pickles that DeepMind released
 
@@ -93,11 +93,11 @@ def _write(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
 @contextmanager
 def _peak_memory() -> Iterator[dict[str, int]]:
   """Afterwards `most` is by how many bytes this process was larger than before."""
-  before, peak, done = _resident(), {'most': 0}, threading.Event()
+  before, peak, done = resident_memory(), {'most': 0}, threading.Event()
 
   def watch() -> None:
     while not done.wait(_PAUSE):
-      peak['most'] = max(peak['most'], _resident() - before)
+      peak['most'] = max(peak['most'], resident_memory() - before)
 
   watcher = threading.Thread(target=watch)
   watcher.start()
@@ -106,10 +106,6 @@ def _peak_memory() -> Iterator[dict[str, int]]:
   finally:
     done.set()
     watcher.join()
-
-
-def _resident() -> int:
-  return int(Path('/proc/self/statm').read_text().split()[1]) * _PAGE
 
 
 def _once(path: Path, name: str) -> Any:
