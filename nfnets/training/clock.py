@@ -33,4 +33,4 @@ class Clock:
 
   def seconds(self) -> dict[str, float]:
     """Part -> seconds, of all parts; together the time from the start to the last lap."""
-    return dict(self._spent)
+    return {part: self._spent[part] for part in PARTS}

@@ -88,7 +88,7 @@ class Report:
   def tell_time(self, step: int, seconds: Mapping[str, float]) -> None:
     """Stores and tells where the time of this process went: part of the run -> seconds."""
     total = sum(seconds.values())
-    self.write(step, 'time', seconds | {'total': total})
+    self.write(step, 'time', {**seconds, 'total': total})
     parts = [
       f'{_PARTS.get(name, name)} {spent:.1f} s ({spent / max(total, 1e-9):.0%})'
       for name, spent in seconds.items()

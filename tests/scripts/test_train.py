@@ -36,6 +36,9 @@ RECIPE = '--config=configs/quickstart.py'
       ['did you mean configs/quickstart.py?'],
       marks=pytest.mark.slow,
     ),
+    pytest.param(
+      [RECIPE, '--profile_steps=5'], ['--profile_steps=5', '--profile'], marks=pytest.mark.slow
+    ),
     pytest.param([RECIPE, 'quickly'], ["'quickly' is no flag"], marks=pytest.mark.slow),
   ],
   ids=lambda value: value[-1] if value else 'nothing',
