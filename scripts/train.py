@@ -62,6 +62,8 @@ def main(argv: list[str]) -> None:
   """Trains."""
   if argv[1:]:
     raise InputError(f'{argv[1]!r} is no flag; --help shows an example')
+  if PROFILE_STEPS.present and not PROFILE.value:
+    raise InputError(f'--profile_steps={PROFILE_STEPS.value} means nothing without --profile')
   workdir = as_folder('--workdir', WORKDIR.value)
   if RESTART.value:
     sys.exit(supervise(workdir))
@@ -69,8 +71,6 @@ def main(argv: list[str]) -> None:
   distributed.join(
     DISTRIBUTED.value, place, wait=JOIN_TIMEOUT.value, heartbeat=HEARTBEAT_TIMEOUT.value
   )
-  if PROFILE_STEPS.present and not PROFILE.value:
-    raise InputError(f'--profile_steps={PROFILE_STEPS.value} means nothing without --profile')
   steps = PROFILE_STEPS.value if PROFILE.value else 0
   outcome = train(CONFIG.value, workdir, force=FORCE.value, profile_steps=steps)
   if not distributed.is_first():
