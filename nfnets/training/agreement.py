@@ -4,7 +4,9 @@ Every process must come to each of these functions, in the same order.  With one
 nothing.
 """
 
+import collections
 import json
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -16,6 +18,29 @@ from nfnets.errors import InputError, RunError
 
 _T = TypeVar('_T')
 _SHOWN = 60  # characters of a value that are worth telling
+
+
+def check_devices() -> None:
+  """Refuses processes with unequal numbers of devices, which could not even talk to each other.
+
+  Raises:
+    InputError: some have more than others; on every process.
+  """
+  counts = collections.Counter(device.process_index for device in jax.devices())
+  least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+  if counts[least] != counts[most]:
+    raise InputError(
+      f'process {least} has {counts[least]} device(s) and process {most} has {counts[most]}: all '
+      'processes of a run need equally many'
+    )
+
+
+def checksum(tree: Any) -> int:
+  """Of the bytes of all arrays, for `check_same`."""
+  total = 0
+  for leaf in jax.tree.leaves(tree):
+    total = zlib.crc32(np.asarray(leaf).tobytes(), total)
+  return total
 
 
 def gather(text: str) -> list[str]:

@@ -12,7 +12,7 @@ from nfnets.data.pipeline import Batches, train_batches
 from nfnets.data.records import Records, open_records
 from nfnets.errors import InputError, RunError
 from nfnets.training import workdir as folders
-from nfnets.training.agreement import check_same, together
+from nfnets.training.agreement import check_devices, check_same, checksum, together
 from nfnets.training.bad_records import BAD_RECORDS, BadRecords, counting_train_step
 from nfnets.training.checkpointing import Checkpoints
 from nfnets.training.clock import Clock
@@ -66,6 +66,7 @@ def train(config: Config, workdir: Path, *, force: bool = False, profile_steps: 
     raise InputError(
       f'config is a {type(config).__name__}: expected a nfnets.training.config.Config'
     )
+  check_devices()
   # One process may find what is wrong with its own machine: all end then, and say why.
   records, held_out, derived, data, start = together(lambda: _prepare(config, workdir, force))
   check_same(_facts(config, data))
@@ -107,7 +108,7 @@ def _facts(config: Config, data: dict[str, Any]) -> dict[str, Any]:
   """What must be the same on every process."""
   fields = {name: value for name, value in flatten(config).items() if name not in MAY_DIFFER}
   named = {f'the {name} data': identity for name, identity in data.items()}
-  return fields | named | {'devices': jax.local_device_count(), 'jax': jax.__version__}
+  return fields | named | {'jax': jax.__version__}
 
 
 def _check_batch(config: Config, derived: Derived, devices: int) -> None:
@@ -177,7 +178,10 @@ class _Run:
     if restored is not None:
       return self._mapping.from_global(restored)
     rng = jax.random.key(self._config.seed)
-    return self._mapping.replicate(create_state(self._derived.model, optimizer, rng, start=start))
+    state = create_state(self._derived.model, optimizer, rng, start=start)
+    if jax.process_count() > 1:
+      check_same({'parameters to start with': checksum(state.params)})
+    return self._mapping.replicate(state)
 
   def go(self, records: Records, report: Report, stop: StopFlag, trace: Trace) -> Outcome:
     """Takes all steps that are left, or as many as `stop` lets it."""
