@@ -83,8 +83,9 @@ class Records:
     piece = bisect.bisect_right(self._starts, i) - 1
     shard, skip, _ = self._pieces[piece]
     place = i - self._starts[piece] + skip
-    image, labels = self._parse(shard.read(place), shard.where(place))
-    return Record(image, labels, shard.where(place))
+    where = shard.where(place)
+    image, labels = self._parse(shard.read(place), where)
+    return Record(image, labels, where)
 
   @property
   def max_labels(self) -> int:
