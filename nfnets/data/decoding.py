@@ -50,6 +50,8 @@ def decode(data: bytes) -> np.ndarray:
 def decode_crop(data: bytes, choose: Callable[[int, int], Box]) -> np.ndarray:
   """The pixels of a part of `decode(data)`; what lies below them is not decoded.
 
+  They may stand until the next call of the same thread alone.
+
   Args:
     data: see `decode`.
     choose: height and width of the image -> the part; it is called once at most.

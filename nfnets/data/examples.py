@@ -1,8 +1,9 @@
 """From the number of a record to an example: read, decoded, cropped; a bad record passed over."""
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Protocol
 
 import grain
@@ -47,29 +48,26 @@ class TrainChunk(grain.transforms.Map):
 
   def map(self, element: np.ndarray) -> dict[str, np.ndarray]:
     """Called by Grain; `InputError` where 100 records in a row are bad."""
-    numbers = order.shuffled(len(self.records), self.seed, element)
+    numbers = order.shuffled(len(self.records), self.seed, element).tolist()
     draws = order.Draws(self.seed)
-    made = [
-      self._example(number, draws.at(place))
-      for number, place in zip(numbers.tolist(), element.tolist(), strict=True)
-    ]
-    pixels, labels, bad = zip(*made, strict=True)
-    return {
-      'images': np.stack(pixels),
-      'labels': np.array(labels, np.int32),
-      'bad_records': np.array(bad, np.int32),
-    }
+    size = self.geometry.size
+    pixels = np.empty((len(numbers), size, size, 3), np.uint8)
+    labels, bad = np.empty((2, len(numbers)), np.int32)
+    for i, place in enumerate(element.tolist()):
+      labels[i], bad[i] = self._fill(pixels[i], numbers[i], draws.at(place))
+    return {'images': pixels, 'labels': labels, 'bad_records': bad}
 
-  def _example(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, int, int]:
-    """Pixels, label and how many records were passed over."""
+  def _fill(self, pixels: np.ndarray, number: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Label, and how many records were passed over."""
     first = None
     for bad in range(_MAX_BAD_RUN):
       try:
         record = _read(self.records, (number + bad) % len(self.records))
         if not record.labels:
           raise _Unusable(f'no label: {record.where}')
-        pixels = _decode(record, lambda data: images.train_pixels(data, self.geometry, rng))
-        return pixels, record.label, bad
+        with _naming(record):
+          images.read_train_image(record.image, self.geometry, rng, pixels)
+        return record.label, bad
       except _Unusable as error:
         first = first or str(error)
     raise InputError(f'{_MAX_BAD_RUN} records in a row cannot be read; the first: {first}')
@@ -94,7 +92,8 @@ class EvalChunk(grain.transforms.Map):
       record = _read(self.records, number)
       if not record.labels:
         return self._empty(bad=0)
-      image = _decode(record, images.decode)
+      with _naming(record):
+        image = images.decode(record.image)
     except _Unusable:
       return self._empty(bad=1)
     return {
@@ -131,9 +130,11 @@ def _read(records: RecordSource, i: int) -> Record:
     raise _Unusable(str(error)) from error
 
 
-def _decode(record: Record, decode: Callable[[bytes], np.ndarray]) -> np.ndarray:
+@contextlib.contextmanager
+def _naming(record: Record) -> Iterator[None]:
+  """Says which record it is whose image cannot be decoded."""
   try:
-    return decode(record.image)
+    yield
   except images.UnreadableImage as error:
     _LOG.warning('bad record: %s: %s', error, record.where)
     raise _Unusable(f'{error}: {record.where}') from error

@@ -19,8 +19,8 @@ __all__ = [
   'UnreadableImage',
   'decode',
   'eval_image',
+  'read_train_image',
   'train_image',
-  'train_pixels',
 ]
 
 # Parallelism comes from the loader's threads; OpenCV's own would compete with them.
@@ -62,14 +62,17 @@ class CropGeometry:
 def train_image(image: np.ndarray, geometry: TrainGeometry, rng: np.random.Generator) -> np.ndarray:
   """A random crop of uint8 [H, W, 3] as uint8 [S, S, 3]; every chance is drawn from `rng`."""
   if geometry.padding is None:
-    shape = image.shape
-    top, left, height, width = distorted_crop(shape[0], shape[1], geometry, rng)
+    top, left, height, width = distorted_crop(image.shape[0], image.shape[1], geometry, rng)
     image = image[top : top + height, left : left + width]
-  return _finished(image, geometry, rng)
+  out = np.empty((geometry.size, geometry.size, 3), np.uint8)
+  _finish(image, geometry, rng, out)
+  return out
 
 
-def train_pixels(data: bytes, geometry: TrainGeometry, rng: np.random.Generator) -> np.ndarray:
-  """`train_image(decode(data), geometry, rng)`, but only what the crop shows is decoded.
+def read_train_image(
+  data: bytes, geometry: TrainGeometry, rng: np.random.Generator, out: np.ndarray
+) -> None:
+  """Puts `train_image(decode(data), geometry, rng)` into `out`; decodes what the crop shows alone.
 
   Raises:
     UnreadableImage: see `decode`.
@@ -78,16 +81,19 @@ def train_pixels(data: bytes, geometry: TrainGeometry, rng: np.random.Generator)
     image = decode_crop(data, lambda height, width: distorted_crop(height, width, geometry, rng))
   else:
     image = decode(data)
-  return _finished(image, geometry, rng)
+  _finish(image, geometry, rng, out)
 
 
-def _finished(image: np.ndarray, geometry: TrainGeometry, rng: np.random.Generator) -> np.ndarray:
+def _finish(
+  image: np.ndarray, geometry: TrainGeometry, rng: np.random.Generator, out: np.ndarray
+) -> None:
   image = _resize(image, geometry.size)
   if geometry.padding is not None:
     image = _padded_crop(image, geometry.padding, rng)
   if geometry.flip and rng.random() < 0.5:
-    return cv2.flip(image, 1)  # a view would have to be copied, which takes NumPy 20 times as long
-  return np.ascontiguousarray(image)
+    cv2.flip(image, 1, dst=out)  # copying a mirrored view takes NumPy 20 times as long
+  else:
+    np.copyto(out, image)
 
 
 def _resize(image: np.ndarray, size: int) -> np.ndarray:
