@@ -24,7 +24,7 @@ from nfnets.training.config import (
 def get_config(model: str = 'nfnet_tiny') -> Config:
   """The recipe: AGC, MixUp and CutMix of neighbours, RandAugment, stochastic depth, averages.
 
-  RandAugment's lengths are made for images of 32 pixels, and it has one layer: ten epochs are few
+  RandAugment's lengths are made for images of 32 pixels, and it has one layer: five epochs are few
   for more.
   """
   return Config(
@@ -38,7 +38,7 @@ def get_config(model: str = 'nfnet_tiny') -> Config:
     ),
     batch_size=128,
     eval_batch_size=500,
-    epochs=10,
+    epochs=5,
     precision='float32',
     log_every=50,
   )
