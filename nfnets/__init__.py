@@ -30,7 +30,8 @@ from nfnets.models.networks import (
   SkipInitResNet,
   WideResNet,
 )
-from nfnets.models.signals import predict_signals, signal_propagation
+from nfnets.models.signal_prediction import predict_signals
+from nfnets.models.signals import signal_propagation
 from nfnets.models.taps import tap
 from nfnets.models.zoo import Model, create_model, list_models
 from nfnets.optim.agc import adaptive_grad_clip

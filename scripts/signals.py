@@ -23,7 +23,9 @@ from absl import flags
 
 from nfnets import command_line
 from nfnets.errors import InputError
-from nfnets.models import signals, zoo
+from nfnets.models import zoo
+from nfnets.models.signal_prediction import predict_signals
+from nfnets.models.signals import signal_propagation
 from nfnets.models.tables import Table
 from nfnets.models.zoo import Model
 from nfnets.plots.signals import Network, plot_networks
@@ -95,8 +97,8 @@ def measure(model: Model) -> Network:
   params, state = model.init(for_params)
   shape = (BATCH.value, SIZE.value, SIZE.value, model.in_channels)
   images = jax.random.normal(for_images, shape)
-  measured = signals.signal_propagation(model, params, images, state=state)
-  return Network(model.name, measured, signals.predict_signals(model, SIZE.value))
+  measured = signal_propagation(model, params, images, state=state)
+  return Network(model.name, measured, predict_signals(model, SIZE.value))
 
 
 def records(network: Network) -> list[BlockSignals]:

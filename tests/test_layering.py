@@ -83,7 +83,9 @@ MODELS = (
   'inspection',
   'features',
   'memory',
+  'moments',
   'signals',
+  'signal_prediction',
   'tables',
   'folding',
 )

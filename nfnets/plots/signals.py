@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from nfnets.models.signals import Prediction, Signals
+from nfnets.models.signal_prediction import Prediction
+from nfnets.models.signals import Signals
 
 # (field, heading)
 _PANELS = (

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nfnets.models.signals import Prediction, Signals
+from nfnets.models.signal_prediction import Prediction
+from nfnets.models.signals import Signals
 from nfnets.plots.signals import Network, plot_networks, plot_signals
 
 BLOCKS = 7

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from scripts.processes import ask_script, assert_told, run_script
 
-from nfnets.models.signals import predict_signals
+from nfnets.models.signal_prediction import predict_signals
 from nfnets.models.zoo import create_model
 
 SMALL = ('--size=16', '--batch=4')
