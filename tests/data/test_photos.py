@@ -1,4 +1,3 @@
-import io
 import struct
 import threading
 import zlib
@@ -6,25 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data.pictures import encode, photograph
 from PIL import Image, ImageOps
 
 from nfnets.data import images
 from nfnets.data.photos import MAX_PIXELS, is_turned, read_photo
 
 PHOTOS = Path(__file__).parent / 'photos'
-
-
-def photograph(height: int = 30, width: int = 44) -> Image.Image:
-  """A picture without symmetry whose three channels differ."""
-  rows, columns = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
-  planes = [255 * rows, 255 * columns, 127 + 100 * np.sin(6 * rows * columns)]
-  return Image.fromarray(np.stack(planes, axis=-1).astype(np.uint8))
-
-
-def encode(image: Image.Image, kind: str, **options: object) -> bytes:
-  file = io.BytesIO()
-  image.save(file, kind, **options)
-  return file.getvalue()
 
 
 def png(pixels: np.ndarray, *, colour_type: int) -> bytes:

@@ -7,7 +7,8 @@ import zipfile
 from collections.abc import Iterator
 
 import numpy as np
-from weights.hostile import CALLABLES, NAMES, UNLUCKY, Files, number, text, walk
+from weights.hostile import NAMES, UNLUCKY, Files, walk
+from weights.pickle_parts import CALLABLES, number, text
 from weights.test_torch_files import MAGIC, Named, Stored, Written, pickled, tensor
 
 SYSTEM = {'protocol_version': 1001, 'little_endian': True}

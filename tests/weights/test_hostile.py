@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from weights import watched
-from weights.hostile import Files, array, begun, hostile_pickles, params
+from weights.hostile import Files, hostile_pickles
 from weights.hostile_tensors import (
   archive,
   entry,
@@ -20,6 +20,7 @@ from weights.hostile_tensors import (
   safetensors,
   stored,
 )
+from weights.pickle_parts import array, begun, params
 from weights.test_torch_files import pickled, tensor
 
 Report = dict[str, dict]
