@@ -308,7 +308,7 @@ class _Run:
     line[BAD_RECORDS] = self._bad_records.count
     report.write(self.step, 'train', line)
     report.tell_train(self.step, line)
-    if word := self._input_limit.word(line['input_wait']):
+    if word := self._input_limit.word(line.get('input_wait', 0.0)):
       report.say(word)
 
   def _models(self) -> tuple[tuple[Any, Any], tuple[Any, Any]]:

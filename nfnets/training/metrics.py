@@ -34,6 +34,8 @@ class Meter:
   def read(self) -> dict[str, float]:
     """The line for the steps since the last `read`; begins a new one.
 
+    How fast they were is told unless `restart` came after the last of them.
+
     Steps that changed nothing, as they were not finite, are counted ('bad_steps') and are no part
     of the means, unless there are no others.
     """
@@ -41,15 +43,21 @@ class Meter:
     good = [row for row in rows if not row['bad_steps']]
     line = {name: _summary(name, rows, good or rows) for name in rows[-1]}
     line['bad_steps'] = float(len(rows) - len(good))
-    steps, waited = self._clock.spent('steps'), self._clock.spent('input')
-    waited -= self._from[1]
-    seconds = max(steps - self._from[0] + waited, 1e-9)  # a coarse clock may stand still
-    line['images_per_second'] = self._timed * self._batch_size / seconds
-    line['step_seconds'] = seconds / max(1, self._timed)
-    line['input_wait'] = waited / seconds
+    if self._timed:
+      line |= self._speed()
     self._gathered = []
     self.restart()
     return line
+
+  def _speed(self) -> dict[str, float]:
+    steps, waited = self._clock.spent('steps'), self._clock.spent('input')
+    waited -= self._from[1]
+    seconds = max(steps - self._from[0] + waited, 1e-9)  # a coarse clock may stand still
+    return {
+      'images_per_second': self._timed * self._batch_size / seconds,
+      'step_seconds': seconds / self._timed,
+      'input_wait': waited / seconds,
+    }
 
 
 def _summary(name: str, rows: list[dict[str, Any]], good: list[dict[str, Any]]) -> float:

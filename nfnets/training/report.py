@@ -65,16 +65,26 @@ class Report:
     self._from_step, self._from_time = self._from_step + 1, time.monotonic()
 
   def tell_train(self, step: int, metrics: Mapping[str, float]) -> None:
-    """The progress line; steps that changed nothing are told at its end."""
-    skipped = int(metrics['bad_steps'])
-    done = step - self._from_step
-    left = (time.monotonic() - self._from_time) / max(1, done) * (self._total - step)
-    self.say(
-      f'step {step}/{self._total}  {step / self._total:6.1%}  loss {metrics["loss"]:.4f}  '
-      f'accuracy {metrics["accuracy"]:.3f}  {metrics["images_per_second"]:.0f} images/s  '
-      f'ETA {datetime.timedelta(seconds=round(left))}'
-      + (f'  {skipped} steps changed nothing: not finite' if skipped else '')
-    )
+    """The progress line, with speed and ETA once they are known.
+
+    Steps that changed nothing are told at its end.
+    """
+    skipped, done = int(metrics['bad_steps']), step - self._from_step
+    parts = [
+      f'step {step}/{self._total}  {step / self._total:6.1%}',
+      f'loss {metrics["loss"]:.4f}',
+      f'accuracy {metrics["accuracy"]:.3f}',
+    ]
+    speed = metrics.get('images_per_second')
+    if speed is not None:
+      left = (time.monotonic() - self._from_time) / max(1, done) * (self._total - step)
+      parts += [
+        f'{speed:.0f} images/s' if speed >= 10 else f'{speed:.2g} images/s',
+        f'ETA {datetime.timedelta(seconds=round(left))}',
+      ]
+    if skipped:
+      parts.append(f'{skipped} steps changed nothing: not finite')
+    self.say('  '.join(parts))
 
   def tell_eval(self, step: int, raw: Scores, ema: Scores) -> None:
     """Stores and tells the scores of the parameters and of their average."""

@@ -150,8 +150,12 @@ def test_at_the_first_step_nothing_is_known_of_the_time_left(
   with Report(tmp_path, start_step=0, total_steps=1) as report:
     report.tell_first_step(0.1)
     report.tell_train(1, TRAIN)
-  *_, line = capsys.readouterr().out.splitlines()
+    report.tell_train(1, TRAIN | {'images_per_second': 0.12})
+    report.tell_train(1, {name: TRAIN[name] for name in ('loss', 'accuracy', 'bad_steps')})
+  *_, line, slow, first = capsys.readouterr().out.splitlines()
   assert line == 'step 1/1  100.0%  loss 2.5000  accuracy 0.250  123 images/s  ETA 0:00:00'
+  assert '  0.12 images/s  ' in slow
+  assert first == 'step 1/1  100.0%  loss 2.5000  accuracy 0.250'
 
 
 def test_a_look_is_told_and_not_stored(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
