@@ -1,7 +1,7 @@
 """The safetensors format: a JSON header with names, dtypes and places, then the bytes.
 
-The format is documented at https://github.com/huggingface/safetensors.  It is read here one tensor
-at a time, so that the arrays are all the memory that reading takes.
+The format is documented at https://github.com/huggingface/safetensors.  It is read here straight
+into one array for each tensor, so that these are all the memory that reading takes.
 """
 
 import contextlib
@@ -54,10 +54,14 @@ def read(path: str | os.PathLike) -> tuple[Tensors, dict[str, str]]:
   """
   with opened(path) as source:
     entries, metadata = _header(source)
-    tensors = dict(_tensors(source, entries))
+    names = _in_order(entries)
+    arrays = source.read_arrays([entries[name].end - entries[name].begin for name in names])
     if source.remaining:
       raise Refused(f'is damaged: {source.remaining} bytes belong to no tensor')
-    return {name: tensors[name] for name in entries}, metadata
+    data = dict(zip(names, arrays, strict=True))
+    return {
+      name: data[name].view(entry.dtype).reshape(entry.shape) for name, entry in entries.items()
+    }, metadata
 
 
 def read_metadata(path: str | os.PathLike) -> dict[str, str]:
@@ -149,15 +153,15 @@ def _entry(name: str, entry: object) -> _Entry:
   raise Refused(f'is damaged: the entry of {printable(name)} in its header makes no sense')
 
 
-def _tensors(source: Source, entries: Mapping[str, _Entry]) -> Iterator[tuple[str, np.ndarray]]:
-  """Reads the bytes, which follow one another without holes in an order of their own."""
+def _in_order(entries: Mapping[str, _Entry]) -> list[str]:
+  """The tensors as their bytes follow one another: without holes, in an order of their own."""
   place = 0
-  for name, entry in sorted(entries.items(), key=lambda item: item[1][2:]):
-    if entry.begin != place:
+  names = sorted(entries, key=lambda name: entries[name][2:])
+  for name in names:
+    if entries[name].begin != place:
       raise Refused(f'is damaged: the bytes of {printable(name)} do not follow those before')
-    data = source.read_array(entry.end - entry.begin)
-    yield name, data.view(entry.dtype).reshape(entry.shape)
-    place = entry.end
+    place = entries[name].end
+  return names
 
 
 @contextlib.contextmanager

@@ -1,7 +1,9 @@
 import io
+import mmap
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nfnets.errors import InputError
@@ -54,6 +56,61 @@ def test_a_file_that_shrinks_while_it_is_read_is_refused(tmp_path: Path) -> None
     os.truncate(path, 10)
     with pytest.raises(Refused, match='is cut short'):
       source.read(90_000)
+
+
+COUNTS = [0, 3, 64, 0, 1000, 1, *[2] * 2500, 1 << 22, 0, 77]
+
+
+def part(array: np.ndarray) -> np.ndarray:
+  assert array.dtype == np.uint8
+  assert not array.flags.writeable
+  assert not array.size or array.__array_interface__['data'][0] % 64 == 0
+  return array
+
+
+@pytest.mark.parametrize('most', [None, 1 << 20])
+def test_many_arrays_are_those_one_by_one(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int | None
+) -> None:
+  data = np.random.default_rng(0).integers(0, 256, 9 + sum(COUNTS) + 5, np.uint8)
+  data.tofile(tmp_path / 'x')
+  preadv, calls = os.preadv, []
+
+  def at_most(file: int, rooms: list[memoryview], place: int) -> int:
+    calls.append(place)
+    return preadv(file, rooms if most is None else [rooms[0][:most]], place)
+
+  monkeypatch.setattr(os, 'preadv', at_most)
+  with opened(tmp_path / 'x') as source:
+    source.read(9)
+    found = [part(array) for array in source.read_arrays(COUNTS)]
+    assert source.remaining == 5
+    assert source.read(5) == data[-5:].tobytes()
+  with opened(tmp_path / 'x') as source:
+    source.read(9)
+    for array, count in zip(found, COUNTS, strict=True):
+      np.testing.assert_array_equal(array, part(source.read_array(count)), strict=True)
+  np.testing.assert_array_equal(np.concatenate(found), data[9:-5])
+  assert len(calls) == 3 if most is None else len(calls) > 2500
+
+
+def test_many_arrays_of_a_file_that_is_too_short(tmp_path: Path) -> None:
+  (tmp_path / 'x').write_bytes(bytes(100_000))
+  with opened(tmp_path / 'x') as source:
+    with pytest.raises(Refused, match='is cut short'):
+      source.read_arrays([50_000, 50_001])
+    os.truncate(tmp_path / 'x', 60_000)
+    with pytest.raises(Refused, match='is cut short'):
+      source.read_arrays([50_000, 50_000])
+
+
+def test_an_array_for_which_there_is_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+  def full(*_: object) -> None:
+    raise OSError(12, 'Cannot allocate memory')
+
+  monkeypatch.setattr(mmap, 'mmap', full)
+  with pytest.raises(Refused, match='does not fit into memory: 8388608 bytes'):
+    Source(io.BytesIO(), 1 << 23).read_array(1 << 23)
 
 
 class Broken(io.BytesIO):

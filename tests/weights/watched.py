@@ -35,8 +35,10 @@ class Watch:
     sys.addaudithook(self.hear)
 
   def hear(self, event: str, arguments: tuple) -> None:
-    # To open the file is right, and `id` does nothing.
-    own = event == 'open' and arguments[0] == self.path
+    # To open the file is right, to take memory that is no file's, too, and `id` does nothing.
+    own = (event == 'open' and arguments[0] == self.path) or (
+      event == 'mmap.__new__' and arguments[0] == -1
+    )
     if self.path is not None and not own and event != 'builtins.id':
       self.events.append(f'{event} {str(arguments)[:200]}')
 
