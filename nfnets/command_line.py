@@ -14,6 +14,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
+from nfnets.disk import disk_trouble
 from nfnets.errors import InputError, RunError
 
 _FAILED_RUN = 1
@@ -59,8 +60,9 @@ def run(
   there are told in one line on stderr, `error: ...`, with the error's details each in another below
   it and without a traceback; the exit code is then 2.
   A `RunError` is told likewise, with exit code 1; Ctrl-C exits with 130, and with 141 and no
-  word what writes to a pipe that was closed, as `| head` does.  Any other exception is a crash: its
-  traceback is shown, and the exit code is 70.  The docstring of the script is what `--help` shows.
+  word what writes to a pipe that was closed, as `| head` does.  Where a disk is full, one line says
+  so, with exit code 1.  Any other exception is a crash: its traceback is shown, and the exit code
+  is 70.  The docstring of the script is what `--help` shows.
 
   Args:
     main: the command.
@@ -87,16 +89,37 @@ def _guarded(
     leave(_BAD_INPUT)
   except RunError as error:
     _tell(_one_line(f'error: {error}'))
+    _flush_or_discard()
     leave(_FAILED_RUN)
   except KeyboardInterrupt:
     _tell('interrupted')
     leave(_INTERRUPTED)
   except BrokenPipeError:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the exit
+    _discard_output()
     leave(_PIPE_CLOSED)
+  except OSError as error:
+    trouble = disk_trouble(error, 'the output')
+    if trouble is None:
+      traceback.print_exc()
+      leave(_CRASHED)
+    _tell(_one_line(f'error: {trouble}'))
+    _flush_or_discard()
+    leave(_FAILED_RUN)
   except Exception:
     traceback.print_exc()
     leave(_CRASHED)
+
+
+def _flush_or_discard() -> None:
+  """Leaves nothing on standard output that the flush at the exit would fail to write."""
+  try:
+    sys.stdout.flush()
+  except OSError:
+    _discard_output()
+
+
+def _discard_output() -> None:
+  os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _one_line(text: str) -> str:

@@ -249,6 +249,21 @@ def test_a_closed_pipe_ends_a_command_without_a_word():
   assert (done.returncode, done.stderr) == (141, '')
 
 
+def test_output_that_no_disk_takes_is_told_in_one_line():
+  code = "from nfnets import command_line; command_line.run(lambda argv: print('x' * 100))"
+  with Path('/dev/full').open('w') as full:
+    done = subprocess.run(
+      [sys.executable, '-c', code],
+      stdout=full,
+      stderr=subprocess.PIPE,
+      text=True,
+      check=False,
+      timeout=100,
+    )
+  told = 'error: no space left for the output (No space left on device)\n'
+  assert (done.returncode, done.stderr) == (1, told)
+
+
 def test_details_are_told_below_the_line_each_in_one(capsys: pytest.CaptureFixture[str]) -> None:
   def main(argv: list[str]) -> None:
     raise InputError('3 things\nare wrong', ['the first\n is this', 'the second'])

@@ -14,6 +14,7 @@ COMMON = {
   'nfnets.errors',
   'nfnets.names',
   'nfnets.arguments',
+  'nfnets.disk',
   'nfnets.progress',
   'nfnets.output_files',
 }
@@ -30,6 +31,7 @@ PARTS = {
   'nfnets.errors': set(),
   'nfnets.names': {'nfnets.errors'},
   'nfnets.arguments': {'nfnets.errors'},
+  'nfnets.disk': set(),
   'nfnets.progress': set(),
   'nfnets.output_files': {'nfnets.errors'},
   **dict.fromkeys(BESIDE_EACH_OTHER, COMMON),

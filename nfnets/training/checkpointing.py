@@ -1,5 +1,6 @@
 """States of a run on disk: whole or absent.  The only module that knows Orbax."""
 
+import errno
 import functools
 import json
 import logging
@@ -16,6 +17,15 @@ from nfnets.training.distributed import is_first
 
 _PASSED_OVER = 'passed-over-'
 _LOG = logging.getLogger(__name__)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+  """Not so the tracebacks of saves that failed: Orbax logs each before it raises the error."""
+  return not (record.exc_info and f'{os.sep}orbax{os.sep}' in record.pathname + record.getMessage())
+
+
+for _name in ('absl', 'asyncio'):
+  logging.getLogger(_name).addFilter(_is_news)
 
 
 class Checkpoints:
@@ -52,9 +62,23 @@ class Checkpoints:
     return sorted(self._manager.all_steps())
 
   def save(self, step: int, state: Any) -> None:
-    """Begins to write `state`, unless that step is there; its buffers may be reused at once."""
+    """Begins to write `state`, unless that step is there; its buffers may be reused at once.
+
+    Here, and in `wait` and `close`, comes what the save before failed with: `disk_trouble` knows
+    it where it was the disk.
+
+    Raises:
+      OSError: there is less room on the disk than the state takes; nothing was written.
+    """
     if step not in self._manager.all_steps():
+      self._check_room(state)
       self._manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(state)))
+
+  def _check_room(self, state: Any) -> None:
+    """TensorStore would find out, but litters the terminal with tracebacks."""
+    disk = shutil.disk_usage(self._folder)
+    if disk.total and disk.free < sum(leaf.nbytes for leaf in jax.tree.leaves(state)):
+      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._folder)
 
   def restore_newest(self, like: Any) -> Any | None:
     """The newest whole state, or None if there is none at all.
@@ -118,8 +142,13 @@ class Checkpoints:
   def __exit__(self, kind: type[BaseException] | None, *unused: object) -> None:
     # All processes end alike or with a `RunError`; where one fails in another way, the others will
     # never come to where it would wait for them.
-    if jax.process_count() == 1 or kind is None or issubclass(kind, RunError):
+    if kind is None:
       self.close()
+    elif jax.process_count() == 1 or issubclass(kind, RunError):
+      try:
+        self.close()
+      except Exception as error:  # a person is to hear of what failed first
+        _LOG.warning('the last checkpoint was not saved in %s: %s', self._folder, _line(error))
 
 
 def _line(error: Exception) -> str:

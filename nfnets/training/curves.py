@@ -1,5 +1,6 @@
 """The learning curves of a run as a picture."""
 
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,8 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from nfnets.disk import write_whole
 
 _Line = dict[str, Any]
 _BLUE, _ORANGE, _GREEN, _BLACK = '#0072b2', '#d55e00', '#009e73', '#000000'
@@ -49,7 +52,9 @@ def draw_curves(lines: Sequence[_Line], path: Path) -> Path | None:
     axes.legend(loc='upper left', bbox_to_anchor=(1.0, 1.0), frameon=False)
   for axes in (rate, clipped):
     axes.set_xlabel('step')
-  figure.savefig(path, dpi=100)
+  picture = io.BytesIO()
+  figure.savefig(picture, format='png', dpi=100)
+  write_whole(path, picture.getvalue())
   return path
 
 

@@ -10,6 +10,7 @@ import optax
 from nfnets.arguments import check_number
 from nfnets.data.pipeline import Batches, train_batches
 from nfnets.data.records import Records, open_records
+from nfnets.disk import disk_trouble
 from nfnets.errors import InputError, RunError
 from nfnets.training import workdir as folders
 from nfnets.training.agreement import check_devices, check_same, checksum, together
@@ -58,8 +59,21 @@ def train(config: Config, workdir: Path, *, force: bool = False, profile_steps: 
 
   Raises:
     InputError: the config, the data or the folder cannot be used.
-    RunError: the run diverged, or too many records cannot be read.
+    RunError: the run diverged, too many records cannot be read, or the disk is full.
   """
+  try:
+    return _train(config, workdir, force, profile_steps)
+  except Exception as error:
+    trouble = disk_trouble(error, workdir)
+    if trouble is None:
+      raise
+    raise RunError(
+      f'{trouble}; {_newest(folders.newest_state(workdir))}: mend this and run the same command '
+      'again'
+    ) from error
+
+
+def _train(config: Config, workdir: Path, force: bool, profile_steps: int) -> Outcome:
   clock = Clock()
   check_number('profile_steps', profile_steps, at_least=0)
   if not isinstance(config, Config):
@@ -298,8 +312,8 @@ class _Run:
         )
 
   def _last_saved(self) -> str:
-    saved = self._checkpoints.steps()
-    return f'the last checkpoint is that of step {saved[-1]}' if saved else 'nothing was saved yet'
+    self._checkpoints.wait()  # what is still being written may fail
+    return _newest(max(self._checkpoints.steps(), default=None))
 
   def _log(self, report: Report) -> None:
     self._clock.lap('steps')
@@ -341,6 +355,10 @@ class _Run:
     report.draw()
     self._clock.lap('other')
     report.tell_time(self.step, self._clock.seconds())
+
+
+def _newest(step: int | None) -> str:
+  return 'nothing was saved yet' if step is None else f'the last checkpoint is that of step {step}'
 
 
 def is_due(step: int, every: int, last: bool) -> bool:

@@ -1,19 +1,19 @@
 """What a run tells while it goes: lines to read, `metrics.jsonl`, TensorBoard events, a picture."""
 
+import contextlib
 import dataclasses
 import datetime
 import json
 import math
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import tensorboardX
-
+from nfnets.disk import write_whole
 from nfnets.errors import InputError
 from nfnets.training.curves import draw_curves
+from nfnets.training.events import Events
 from nfnets.training.scores import Scores
 
 METRICS = 'metrics.jsonl'
@@ -28,6 +28,8 @@ class Report:
 
   The JSON lines are the source of truth.  A run that is taken up at an earlier step loses the lines
   behind it, so that every step is told once.
+
+  Every method raises `OSError` where the disk does not take what is written.
   """
 
   def __init__(self, workdir: Path, *, start_step: int, total_steps: int):
@@ -38,9 +40,7 @@ class Report:
     self._is_drawn = False
     _drop_after(workdir / METRICS, start_step)
     self._lines = (workdir / METRICS).open('a', encoding='utf-8')
-    self._events = tensorboardX.SummaryWriter(
-      str(workdir / _EVENTS), purge_step=start_step + 1, write_to_disk=True
-    )
+    self._events = Events(workdir / _EVENTS, start_step + 1)
 
   def write(self, step: int, kind: str, metrics: Mapping[str, float]) -> None:
     """Stores the metrics of one step; `kind` is 'train', 'eval' or 'time'."""
@@ -48,9 +48,7 @@ class Report:
     self._is_drawn = self._is_drawn and kind == 'time'  # which is in no picture
     self._lines.write(json.dumps(line) + '\n')
     self._lines.flush()
-    for name, value in metrics.items():
-      if math.isfinite(value):  # TensorBoard shows no other, and warns of each
-        self._events.add_scalar(f'{kind}/{name}', value, step)
+    self._events.write(step, {f'{kind}/{name}': value for name, value in metrics.items()})
 
   def tell_look(self, raw: Scores, ema: Scores) -> None:
     """The scores of one batch before the first step; they are not stored among whole splits'."""
@@ -107,7 +105,11 @@ class Report:
 
   def say(self, text: str) -> None:
     """One line on standard output."""
-    print(text, flush=True)
+    try:
+      print(text, flush=True)
+    except OSError as error:
+      error.filename = 'standard output'
+      raise
 
   def draw(self) -> Path | None:
     """Draws the learning curves; None if there is nothing to draw yet."""
@@ -116,16 +118,17 @@ class Report:
 
   def close(self) -> None:
     """Draws the curves, if there is news, and closes the files."""
-    if not self._is_drawn:
-      self.draw()
-    self._lines.close()
-    self._events.close()
+    with contextlib.closing(self._events), contextlib.closing(self._lines):
+      if not self._is_drawn:
+        self.draw()
 
   def __enter__(self) -> 'Report':
     return self
 
-  def __exit__(self, *unused: object) -> None:
-    self.close()
+  def __exit__(self, kind: type[BaseException] | None, *unused: object) -> None:
+    # A person is to hear of what failed first.
+    with contextlib.suppress(OSError) if kind else contextlib.nullcontext():
+      self.close()
 
 
 class Silence(Report):
@@ -177,6 +180,4 @@ def _json_number(value: float) -> float | None:
 
 def _drop_after(path: Path, step: int) -> None:
   kept = [line for line in read_metrics(path) if line['step'] <= step]
-  whole = path.with_suffix('.tmp')
-  whole.write_text(''.join(json.dumps(line) + '\n' for line in kept), encoding='utf-8')
-  os.replace(whole, path)
+  write_whole(path, ''.join(json.dumps(line) + '\n' for line in kept).encode())

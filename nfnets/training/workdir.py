@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 
+from nfnets.disk import write_whole
 from nfnets.errors import InputError
 from nfnets.training.agreement import gather, together
 from nfnets.training.config import Config, differences, from_json, to_json
@@ -159,8 +160,8 @@ def claim(workdir: Path, config: Config, data: Mapping[str, Any]) -> None:
   """
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    _write(workdir / _CONFIG, to_json(config))
-    _write(workdir / _DATA, json.dumps(data, indent=2) + '\n')
+    write_whole(workdir / _CONFIG, to_json(config).encode())
+    write_whole(workdir / _DATA, f'{json.dumps(data, indent=2)}\n'.encode())
   except OSError as error:
     raise InputError(f'workdir={str(workdir)!r} cannot be written: {error.strerror}') from error
 
@@ -182,10 +183,3 @@ def _read_data(path: Path) -> dict[str, Any]:
   except (OSError, ValueError) as error:
     raise InputError(f'{path} cannot be read: {error}') from error
   return data if isinstance(data, dict) else {}
-
-
-def _write(path: Path, text: str) -> None:
-  """Whole or not at all."""
-  whole = path.with_suffix('.tmp')
-  whole.write_text(text, encoding='utf-8')
-  os.replace(whole, path)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from full_disk import files_up_to
 
+from nfnets.disk import disk_trouble
 from nfnets.errors import InputError
 from nfnets.training.checkpointing import Checkpoints
 
@@ -247,6 +250,68 @@ def test_reading_beside_a_run_that_saves(tmp_path: Path):
       reader.steps()
   with Checkpoints(tmp_path) as checkpoints:
     assert checkpoints.restore_newest(wanted)['w'].shape == (1 << 24,)
+
+
+@pytest.mark.parametrize('told_by', ['save', 'wait', 'close'])
+def test_a_save_that_failed_is_told_by_what_comes_next(folder: Path, told_by: str):
+  big = {'w': jax.random.normal(jax.random.key(0), 100_000)}  # does not shrink when compressed
+  before = {file: file.read_bytes() for file in folder.rglob('*') if file.is_file()}
+  checkpoints = Checkpoints(folder)
+  with files_up_to(100_000):
+    checkpoints.save(4, big)
+    calls = {
+      'save': lambda: checkpoints.save(5, big),
+      'wait': checkpoints.wait,
+      'close': checkpoints.close,
+    }
+    with pytest.raises(Exception, match='File too large') as caught:
+      calls[told_by]()
+  assert disk_trouble(caught.value, folder) == f'no space left for {folder} (File too large)'
+  assert {file: file.read_bytes() for file in before} == before
+  with Checkpoints(folder) as checkpoints:
+    assert_is_state(checkpoints.restore_newest(LIKE), 3)
+    assert checkpoints.steps() == [2, 3]
+    checkpoints.save(4, make_state(4))
+  with Checkpoints(folder) as checkpoints:
+    assert_is_state(checkpoints.restore_newest(LIKE), 4)
+
+
+def test_where_there_is_no_room_nothing_is_begun(folder: Path, monkeypatch: pytest.MonkeyPatch):
+  left = set(folder.rglob('*'))
+  set_disk(monkeypatch, free=399, total=1000)
+  with Checkpoints(folder) as checkpoints:
+    with pytest.raises(OSError, match=f"No space left on device: '{folder}'$"):
+      checkpoints.save(4, {'w': jnp.ones(100)})
+    assert set(folder.rglob('*')) == left
+
+
+@pytest.mark.parametrize(('free', 'total'), [(400, 1000), (0, 0)])  # some disks do not say
+def test_where_there_is_just_enough_room(
+  folder: Path, monkeypatch: pytest.MonkeyPatch, free: int, total: int
+):
+  set_disk(monkeypatch, free, total)
+  with Checkpoints(folder) as checkpoints:
+    checkpoints.save(4, {'w': jnp.ones(100)})
+  assert (folder / '4').is_dir()
+
+
+def set_disk(monkeypatch: pytest.MonkeyPatch, free: int, total: int) -> None:
+  disk = types.SimpleNamespace(free=free, total=total)
+  monkeypatch.setattr(shutil, 'disk_usage', lambda _: disk)
+
+
+def test_what_failed_first_is_what_is_raised(folder: Path, caplog: pytest.LogCaptureFixture):
+  big = {'w': jax.random.normal(jax.random.key(0), 100_000)}
+
+  def fail() -> None:
+    with files_up_to(100_000), Checkpoints(folder) as checkpoints:
+      checkpoints.save(4, big)
+      raise KeyError
+
+  with pytest.raises(KeyError):
+    fail()
+  assert f'the last checkpoint was not saved in {folder}: ' in caplog.text
+  assert 'Traceback' not in caplog.text
 
 
 # Says which step it found whole, then saves for ever, each step told when `save` has returned.

@@ -1,14 +1,14 @@
 import contextlib
+import errno
 import json
 import math
-import struct
 import types
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from event_files import scalars
+from full_disk import files_up_to
 from PIL import Image
-from tensorboardX.proto.event_pb2 import Event
 
 from nfnets.errors import InputError
 from nfnets.training import report as module
@@ -22,15 +22,8 @@ EMA = Scores(
 )
 
 
-def events(workdir: Path) -> Iterator[tuple[str, int, float]]:
-  """(tag, step, value) of every scalar in TensorBoard's files, which are TFRecords."""
-  for file in sorted((workdir / 'tensorboard').iterdir()):
-    data = file.read_bytes()
-    while data:
-      (length,) = struct.unpack('<Q', data[:8])
-      event = Event.FromString(data[12 : 12 + length])
-      yield from ((v.tag, event.step, v.simple_value) for v in event.summary.value)
-      data = data[16 + length :]
+def events(workdir: Path) -> list[tuple[str, int, float]]:
+  return list(scalars(workdir / 'tensorboard'))
 
 
 def steps(workdir: Path) -> list[float | str]:
@@ -77,7 +70,7 @@ def test_what_is_not_a_number_is_null(tmp_path: Path):
   assert read_metrics(tmp_path / METRICS) == [
     {'step': 5, 'kind': 'train', 'loss': None, 'gradient_norm': None, 'accuracy': 0.5}
   ]
-  assert list(events(tmp_path)) == [('train/accuracy', 5, 0.5)]
+  assert events(tmp_path) == [('train/accuracy', 5, 0.5)]
 
 
 def test_the_lines_behind_the_step_taken_up_are_dropped(tmp_path: Path):
@@ -194,3 +187,42 @@ def test_the_picture_is_drawn_once_where_nothing_follows_but_the_time(
     report.draw()
     report.write(6, 'train', TRAIN)
   assert drawn == [1, 2, 3]
+
+
+def test_a_full_disk_is_told_and_leaves_whole_lines(tmp_path: Path):
+  def write_many() -> None:
+    with Report(tmp_path, start_step=0, total_steps=1000) as report:
+      for step in range(1, 1000):
+        report.write(step, 'train', TRAIN)
+
+  with files_up_to(1000), pytest.raises(OSError, match='File too large'):
+    write_many()
+  told = steps(tmp_path)
+  assert told == list(range(1, len(told) + 1))
+  assert 5 < len(told) < 15
+  with Report(tmp_path, start_step=len(told), total_steps=1000) as report:
+    report.write(len(told) + 1, 'train', TRAIN)
+  assert steps(tmp_path) == [*told, len(told) + 1]
+
+
+def test_a_full_disk_does_not_hide_what_failed_first(tmp_path: Path):
+  def fail() -> None:
+    with Report(tmp_path, start_step=0, total_steps=9) as report:
+      report.write(1, 'train', TRAIN)
+      raise KeyError  # the curves, which are larger than there is room for, are drawn all the same
+
+  with files_up_to(1000), pytest.raises(KeyError):
+    fail()
+  assert steps(tmp_path) == [1]
+
+
+def test_where_the_output_goes_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+  def print_(text: str, *, flush: bool) -> None:
+    raise OSError(errno.ENOSPC, 'No space left on device')
+
+  monkeypatch.setattr('builtins.print', print_)
+  with (
+    Report(tmp_path, start_step=0, total_steps=9) as report,
+    pytest.raises(OSError, match=r"No space left on device: 'standard output'$"),
+  ):
+    report.say('hello')
