@@ -3,24 +3,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from data.pictures import encode, photograph
 from PIL import Image
 
 from nfnets.data import crops, images
 from nfnets.errors import InputError
-
-
-def photograph(height: int = 75, width: int = 100) -> Image.Image:
-  """A smooth picture whose three channels differ."""
-  rows, columns = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
-  planes = [255 * rows, 255 * columns, 127 + 100 * np.sin(6 * rows * columns)]
-  return Image.fromarray(np.stack(planes, axis=-1).astype(np.uint8))
-
-
-def encode(image: Image.Image, kind: str, **options: object) -> bytes:
-  file = io.BytesIO()
-  image.save(file, kind, **options)
-  return file.getvalue()
-
 
 SCALES = [lambda value, part=part: part * value // 4 for part in (4, 3, 2, 1)]
 
@@ -56,13 +43,13 @@ PNG: dict[
 @pytest.mark.parametrize('kind', PNG)
 def test_every_png_becomes_rgb(kind: str):
   store, wanted = PNG[kind]
-  decoded = images.decode(encode(store(photograph()), 'PNG'))
+  decoded = images.decode(encode(store(photograph(75, 100)), 'PNG'))
   assert decoded.dtype == np.uint8
-  np.testing.assert_array_equal(decoded, np.asarray(wanted(photograph()).convert('RGB')))
+  np.testing.assert_array_equal(decoded, np.asarray(wanted(photograph(75, 100)).convert('RGB')))
 
 
 def test_a_transparent_palette_and_a_16_bit_tiff_become_rgb():
-  image = photograph()
+  image = photograph(75, 100)
   palette = image.quantize(256)
   decoded = images.decode(encode(palette, 'PNG', transparency=0))
   np.testing.assert_array_equal(decoded, np.asarray(palette.convert('RGB')))
@@ -73,7 +60,7 @@ def test_a_transparent_palette_and_a_16_bit_tiff_become_rgb():
 @pytest.mark.parametrize('mode', ['RGB', 'L', 'CMYK'])
 @pytest.mark.parametrize('progressive', [False, True])
 def test_every_jpeg_becomes_rgb(mode: str, progressive: bool):
-  image = photograph().convert(mode)
+  image = photograph(75, 100).convert(mode)
   decoded = images.decode(encode(image, 'JPEG', quality=95, progressive=progressive))
   assert decoded.dtype == np.uint8
   assert decoded.shape == (75, 100, 3)
@@ -88,7 +75,7 @@ def test_a_cmyk_jpeg_is_taken_as_adobe_writes_it():
 
 
 def test_a_cmyk_jpeg_of_other_programs_holds_the_ink_itself():
-  inks = Image.merge('CMYK', [photograph().getchannel(0).point(scale) for scale in SCALES])
+  inks = Image.merge('CMYK', [photograph(75, 100).getchannel(0).point(scale) for scale in SCALES])
   data = encode(inks, 'JPEG', quality=100, subsampling=0)
   plain = data.replace(b'\xff\xee\x00\x0eAdobe', b'\xff\xee\x00\x0eOther')
   assert plain != data
@@ -100,7 +87,7 @@ def test_a_cmyk_jpeg_of_other_programs_holds_the_ink_itself():
 
 
 def test_orientation_is_ignored():
-  upright = photograph()
+  upright = photograph(75, 100)
   turned = Image.Exif()
   turned[0x0112] = 6
   for kind in ('JPEG', 'PNG'):
@@ -118,7 +105,7 @@ def test_jpeg_is_decoded_with_the_fast_transform():
 
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG'])
 def test_the_end_mark_alone_may_be_missing_or_followed_by_rubbish(kind: str):
-  data = encode(photograph(), kind)
+  data = encode(photograph(75, 100), kind)
   whole = images.decode(data)
   end = {'JPEG': 2, 'PNG': 12}[kind]
   np.testing.assert_array_equal(images.decode(data[:-end]), whole)
@@ -128,7 +115,7 @@ def test_the_end_mark_alone_may_be_missing_or_followed_by_rubbish(kind: str):
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP', 'BMP'])
 @pytest.mark.parametrize('keep', [0, 1, 3, 12, 60, 0.5, 0.9])
 def test_a_part_of_an_image_is_refused(kind: str, keep: float):
-  data = encode(photograph(), kind)
+  data = encode(photograph(75, 100), kind)
   part = data[: keep if isinstance(keep, int) else int(keep * len(data))]
   with pytest.raises(images.UnreadableImage, match=f'these {len(part)} bytes') as caught:
     images.decode(part)
@@ -147,7 +134,7 @@ def test_an_image_of_the_right_size_is_only_cut_to_its_centre():
   image = np.asarray(photograph(40, 40))
   geometry = images.EvalGeometry(size=32, margin=8)
   np.testing.assert_array_equal(images.eval_image(image, geometry), image[4:36, 4:36])
-  squashed = images.eval_image(np.asarray(photograph()), geometry)
+  squashed = images.eval_image(np.asarray(photograph(75, 100)), geometry)
   assert squashed.shape == (32, 32, 3)
   assert squashed.dtype == np.float32
 
@@ -301,7 +288,7 @@ def test_half_of_the_images_are_mirrored_and_none_if_not_asked():
 
 
 def test_the_same_generator_gives_the_same_crop():
-  picture = np.asarray(photograph())
+  picture = np.asarray(photograph(75, 100))
   geometry = images.TrainGeometry(size=24)
   first, second = (
     images.train_image(picture, geometry, np.random.default_rng(7)) for _ in range(2)
