@@ -19,6 +19,9 @@ from nfnets.training.checkpointing import Checkpoints
 from nfnets.training.config import Config, DataConfig, ModelConfig, OptimizerConfig
 
 NAME = 'nfnet_smallest'
+SMALLEST = dataclasses.replace(
+  VARIANT, depths=(1, 1), widths=(16, 16), stem_channels=8, group_width=8
+)
 STEPS = 24
 CHECKPOINTS = (4, 8, 12, 16, 20, 24)
 
@@ -61,9 +64,7 @@ def dump_states(folder: str) -> None:
 
 
 if __name__ == '__main__':
-  VARIANTS[NAME] = dataclasses.replace(
-    VARIANT, depths=(1, 1), widths=(16, 16), stem_channels=8, group_width=8
-  )
+  VARIANTS[NAME] = SMALLEST
   if 'DUMP' in os.environ:
     dump_states(os.environ['DUMP'])
   runpy.run_path(str(Path(__file__).parents[1] / 'scripts' / 'train.py'), run_name='__main__')

@@ -181,7 +181,7 @@ class Config:
   mapping: Literal['pmap', 'shard_map'] = 'pmap'
   """How a step is spread over devices."""
   log_every: int = 100
-  """Steps between two lines of metrics."""
+  """Steps between two lines of metrics; every checkpoint has one, too."""
   eval_every: int | None = None
   """Steps between two evaluations; None for every epoch."""
   checkpoint_every: int | None = None

@@ -264,13 +264,15 @@ class _Run:
       stopping = last or stop.at(self.step)
       if trace.is_due(self.step + 1 - first, last=last):
         self._trace(metrics, report, trace)
-      if is_due(self.step, self._config.log_every, stopping):
+      saves = is_due(self.step, derived.checkpoint_every, stopping)
+      # A line means the steps since the last one: a run that is taken up begins a new one.
+      if saves or is_due(self.step, self._config.log_every, stopping):
         self._check(unchecked)
         self._log(report)
       if is_due(self.step, derived.eval_every, last):
         self._check(unchecked)
         scores = self._eval(report)
-      if is_due(self.step, derived.checkpoint_every, stopping):
+      if saves:
         self._check(unchecked)
         self._save()
     if int(self._state.bad_steps):
