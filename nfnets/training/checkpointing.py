@@ -151,5 +151,10 @@ class Checkpoints:
         _LOG.warning('the last checkpoint was not saved in %s: %s', self._folder, _line(error))
 
 
+def tell_newest(step: int | None) -> str:
+  """Part of a sentence on what a run can go on from."""
+  return 'nothing was saved yet' if step is None else f'the last checkpoint is that of step {step}'
+
+
 def _line(error: Exception) -> str:
   return f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'

@@ -17,7 +17,7 @@ from runs import Finished
 
 from nfnets.data import shards
 from nfnets.errors import InputError, RunError
-from nfnets.training import loop
+from nfnets.training import run
 from nfnets.training.checkpointing import Checkpoints
 from nfnets.training.config import FREE_TO_CHANGE, Config, flatten
 from nfnets.training.derived import derive
@@ -113,7 +113,7 @@ def test_too_many_broken_records_end_the_run(tmp_path: Path, damaged: Config):
 
 def poison(monkeypatch: pytest.MonkeyPatch, steps: range) -> None:
   """Makes the images of these batches NaN."""
-  original = loop.train_batches
+  original = run.train_batches
 
   class Poisoned:
     def __init__(self, batches: Any, step: int):
@@ -134,7 +134,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, steps: range) -> None:
   def poisoned(*arguments: Any, start_step: int, **options: Any) -> Poisoned:
     return Poisoned(original(*arguments, start_step=start_step, **options), start_step)
 
-  monkeypatch.setattr(loop, 'train_batches', poisoned)
+  monkeypatch.setattr(run, 'train_batches', poisoned)
 
 
 def states(config: Config, workdir: Path, steps: list[int]) -> list[TrainState]:

@@ -16,15 +16,16 @@ from runs import Finished
 
 from nfnets.data.pipeline import Batches, train_batches
 from nfnets.errors import InputError, RunError
-from nfnets.training import loop
+from nfnets.training import run
 from nfnets.training.checkpointing import Checkpoints
 from nfnets.training.clock import PARTS
 from nfnets.training.config import Config
 from nfnets.training.derived import derive
-from nfnets.training.loop import is_due, train
+from nfnets.training.loop import train
 from nfnets.training.optimizer import make_optimizer
 from nfnets.training.parallel import make_mapping
 from nfnets.training.report import read_metrics
+from nfnets.training.run import is_due
 from nfnets.training.state import TrainState, abstract_state, create_state
 from nfnets.training.workdir import checkpoint_folder, read_config
 
@@ -166,7 +167,7 @@ def test_a_trace_and_slow_input_are_told_and_change_nothing(
   monkeypatch: pytest.MonkeyPatch,
   capsys: pytest.CaptureFixture[str],
 ):
-  monkeypatch.setattr(loop, 'train_batches', lambda *a, **k: Slow(train_batches(*a, **k)))
+  monkeypatch.setattr(run, 'train_batches', lambda *a, **k: Slow(train_batches(*a, **k)))
   outcome = train(config, tmp_path / 'run', profile_steps=2)
   assert outcome == finished.outcome
   state, expected = restore(config, tmp_path / 'run'), restore(config, finished.workdir)
