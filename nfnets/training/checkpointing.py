@@ -77,7 +77,8 @@ class Checkpoints:
   def _check_room(self, state: Any) -> None:
     """TensorStore would find out, but litters the terminal with tracebacks."""
     disk = shutil.disk_usage(self._folder)
-    if disk.total and disk.free < sum(leaf.nbytes for leaf in jax.tree.leaves(state)):
+    needed = sum(getattr(leaf, 'nbytes', 0) for leaf in jax.tree.leaves(state))  # of arrays
+    if disk.total and disk.free < needed:
       raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._folder)
 
   def restore_newest(self, like: Any) -> Any | None:

@@ -88,6 +88,7 @@ def make_gradient(
       for_augmentation,
       dataset,
       augmentation,
+      classes=model.num_classes,
       grey=model.in_channels == 1,
       precision=config.precision,
     )
@@ -127,6 +128,7 @@ def make_examples(
   dataset: Dataset,
   augmentation: Augmentation,
   *,
+  classes: int,
   grey: bool,
   precision: str,
 ) -> Batch:
@@ -138,6 +140,7 @@ def make_examples(
     key: of the step.
     dataset: whose mean and deviation images are normalized by.
     augmentation: what is done to the images before that.
+    classes: how many the network knows.
     grey: whether the network takes luminance.
     precision: of the inputs.
   """
@@ -146,10 +149,10 @@ def make_examples(
     images, labels = (jnp.concatenate(jnp.unstack(x, axis=1)) for x in (images, labels))
   if augmentation.mixes or augmentation.layers:
     images, targets = augment(
-      images, labels, key, batch['positions'], classes=dataset.num_classes, config=augmentation
+      images, labels, key, batch['positions'], classes=classes, config=augmentation
     )
   else:
-    targets = jax.nn.one_hot(labels, dataset.num_classes)
+    targets = jax.nn.one_hot(labels, classes)
   inputs = normalize(images, dataset.mean, dataset.std, precision, grey=grey)
   return {'inputs': inputs, 'targets': targets, 'positions': batch['positions']}
 

@@ -39,7 +39,7 @@ def batch_of(size: int, images_per_example: int = 1) -> dict[str, np.ndarray]:
 class TwoLayers:
   """A network that compiles in no time; its dropout follows the examples, as in ours."""
 
-  in_channels = 3
+  in_channels, num_classes = 3, 10
 
   def apply(self, params, state, rng, images, *, is_training, example_ids):
     """What `Model.apply` returns."""
@@ -125,7 +125,7 @@ def loss_at(model):
   def loss(params, batch, count):
     for_network, for_augmentation = jax.random.split(RNG)
     examples = make_examples(
-      batch, for_augmentation, DIGITS, MIXED, grey=False, precision='float32'
+      batch, for_augmentation, DIGITS, MIXED, classes=10, grey=False, precision='float32'
     )
     few = {name: x[:count] for name, x in examples.items()}
     outputs, _ = model.apply(
@@ -169,7 +169,7 @@ def test_the_share_of_sam_is_rounded_up():
 def test_augmented_examples_are_those_of_augment():
   """Example i is image 0 of row i mixed with its image 1, then normalized."""
   batch, key = batch_of(6, 2), jax.random.key(5)
-  got = make_examples(batch, key, DIGITS, PAPERS, grey=False, precision='float32')
+  got = make_examples(batch, key, DIGITS, PAPERS, classes=10, grey=False, precision='float32')
   images, targets = augment(
     np.concatenate([batch['images'][:, 0], batch['images'][:, 1]]),
     np.concatenate([batch['labels'][:, 0], batch['labels'][:, 1]]),
@@ -187,7 +187,7 @@ def test_augmented_examples_are_those_of_augment():
 def test_without_augmentation_images_are_normalized_alone():
   plain = Augmentation(mixup=None, cutmix=None, layers=0)
   batch = batch_of(4)
-  got = make_examples(batch, RNG, DIGITS, plain, grey=True, precision='bfloat16')
+  got = make_examples(batch, RNG, DIGITS, plain, classes=10, grey=True, precision='bfloat16')
   np.testing.assert_array_equal(got['targets'].argmax(-1), batch['labels'])
   want = normalize(batch['images'], DIGITS.mean, DIGITS.std, jnp.bfloat16, grey=True)
   np.testing.assert_array_equal(got['inputs'], want)
@@ -201,7 +201,9 @@ def test_accuracy_asks_for_the_label_with_the_greatest_share(model, params):
   batch['labels'] = np.broadcast_to(np.int32([7, 3]), (16, 2))
   cut = Augmentation(mixup=None, cutmix=1.0, layers=0)
   key = jax.random.split(RNG)[1]
-  shares = make_examples(batch, key, DIGITS, cut, grey=False, precision='float32')['targets'][:, 7]
+  shares = make_examples(batch, key, DIGITS, cut, classes=10, grey=False, precision='float32')[
+    'targets'
+  ][:, 7]
   mostly_seven = np.mean(shares > 0.5)
   assert 0 < mostly_seven < 1
   got = gradient_by(model, CONFIG, certain, batch, augmentation=cut)
