@@ -16,7 +16,10 @@ import numpy as np
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 400
-TIMED = {'images_per_second', 'step_seconds', 'input_wait'}
+MEASURED = {
+  'images_per_second', 'step_seconds', 'input_wait',
+  'device_bytes', 'device_peak_bytes', 'host_bytes',
+}  # fmt: skip
 
 
 def free_port() -> int:
@@ -112,7 +115,7 @@ def lines(workdir: Path, kind: str | None = None) -> list[dict[str, Any]]:
 def values(workdir: Path) -> list[dict[str, Any]]:
   """The metrics that are computed and not measured."""
   return [
-    {name: value for name, value in line.items() if name not in TIMED and 'memory' not in name}
+    {name: value for name, value in line.items() if name not in MEASURED}
     for line in lines(workdir)
     if line['kind'] in ('train', 'eval')
   ]
