@@ -72,6 +72,7 @@ STEPS = flags.DEFINE_integer('steps', 10_000, 'Batches for input_memory.', lower
 
 _INPUT_SIZE = 192
 _LOADERS = ('input', 'input_memory')
+_PEERS = {'train': 'timm', 'infer': 'timm', 'input': 'tf.data'}
 
 
 def main(argv: list[str]) -> None:
@@ -83,6 +84,9 @@ def main(argv: list[str]) -> None:
     )
   if argv[1] not in _LOADERS and not MODEL.value:
     raise InputError(f'{argv[1]} needs --model=NAME')
+  if AGAINST.value not in (None, _PEERS.get(argv[1])):
+    peer = _PEERS.get(argv[1], 'nothing else')
+    raise InputError(f'--against={AGAINST.value}: {argv[1]} is measured against {peer}')
   for name in MODEL.value:
     find_variant(name)
   check_writable('--json', JSON.value)

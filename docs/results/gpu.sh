@@ -5,7 +5,8 @@
 #
 # SECONDS is what all of it may take, 510 by default; PART is f0, step, f1, f3 or f5, all by default.
 # Every part adds to FOLDER/gpu.md (tables), gpu.jsonl (one line for each table) and gpu.log, so that
-# what was measured is there if the time runs out.  What was compiled is kept in CACHE.
+# what was measured is there if the time runs out.  What was compiled is kept in $CACHE, by default in
+# .cache/gpu of the repository.
 set -u
 folder=${1:?name a folder for the results}
 end=$(($(date +%s) + ${2:-510}))
@@ -13,7 +14,7 @@ test $# -gt 2 && shift 2 || set -- f0 step f1 f3 f5
 mkdir -p "$folder" && folder=$(cd "$folder" && pwd) || exit
 cd "$(dirname "$0")/../.." || exit
 
-CACHE=${CACHE:-/tmp/nfnets_gpu}
+CACHE=${CACHE:-$PWD/.cache/gpu}
 export JAX_COMPILATION_CACHE_DIR="$CACHE/jax" JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0
 export TORCHINDUCTOR_CACHE_DIR="$CACHE/torch" XLA_PYTHON_CLIENT_MEM_FRACTION=.92 PYTHONUNBUFFERED=1
 PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
