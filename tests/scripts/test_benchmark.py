@@ -79,7 +79,9 @@ def test_load_measures_time_and_memory(tmp_path: Path) -> None:
     (['infer', '--devices=2'], '--devices=2: inference is measured on one device'),
     (['train', '--devices=2', '--batch_size=3'], '--batch_size=3 is no multiple of --devices=2'),
     (['train', '--devices=2', '--against=timm'], '--devices=2: timm is measured on one device'),
-    (['fly'], "train or infer or step or init or load, not 'fly'"),
+    (['init', '--against=timm'], '--against=timm: init is measured against nothing else'),
+    (['train', '--against=tf.data'], '--against=tf.data: train is measured against timm'),
+    (['fly'], "load or input or input_memory, not 'fly'"),
   ],
 )
 def test_what_cannot_be_measured_is_told(arguments: list[str], told: str) -> None:

@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 
 from nfnets.data import images
 from nfnets.data.builders.encoding import png
+from nfnets.data.builders.source import FromSource
 from nfnets.errors import InputError
 
 CLASSES = (
@@ -42,17 +43,15 @@ class Split(NamedTuple):
   labels: np.ndarray
 
 
-class Cifar10(tfds.image_classification.Cifar10, skip_registration=True):
-  """The folder that `tfds.builder('cifar10')` writes, without TensorFlow and without a download."""
+class Cifar10(FromSource, tfds.image_classification.Cifar10, skip_registration=True):
+  """The folder that `tfds.builder('cifar10')` writes, without TensorFlow and without a download.
 
-  def __init__(self, *, source: str, data_dir: str, file_format: str):
-    """`source` is the archive."""
-    super().__init__(data_dir=data_dir, file_format=file_format)
-    self._source = source
+  Its source is the archive.
+  """
 
   def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
     del dl_manager  # nothing is downloaded
-    splits = read_cifar10(self._source)
+    splits = read_cifar10(self.source)
     features = self.info.features
     assert isinstance(features, tfds.features.FeaturesDict)
     label = features['label']

@@ -14,36 +14,30 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from nfnets.data.builders.encoding import png
+from nfnets.data.builders.source import FromSource
 from nfnets.errors import InputError
 
 _FILES = {'train': 'train', 'test': 't10k'}
 _IMAGES, _LABELS = '{}-images-idx3-ubyte', '{}-labels-idx1-ubyte'
 
 
-class MNIST(tfds.image_classification.MNIST, skip_registration=True):
-  """The folder that `tfds.builder('mnist')` writes, without TensorFlow and without a download."""
+class MNIST(FromSource, tfds.image_classification.MNIST, skip_registration=True):
+  """The folder that `tfds.builder('mnist')` writes, without TensorFlow and without a download.
 
-  def __init__(self, *, source: str, data_dir: str, file_format: str):
-    """`source` is the folder with the four files."""
-    super().__init__(data_dir=data_dir, file_format=file_format)
-    self._source = source
+  Its source is the folder with the four files.
+  """
 
   def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
     del dl_manager  # nothing is downloaded
-    return _splits(self._source)
+    return _splits(self.source)
 
 
-class FashionMNIST(tfds.image_classification.FashionMNIST, skip_registration=True):
+class FashionMNIST(FromSource, tfds.image_classification.FashionMNIST, skip_registration=True):
   """The same for `tfds.builder('fashion_mnist')`."""
 
-  def __init__(self, *, source: str, data_dir: str, file_format: str):
-    """`source` is the folder with the four files."""
-    super().__init__(data_dir=data_dir, file_format=file_format)
-    self._source = source
-
   def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
     del dl_manager  # nothing is downloaded
-    return _splits(self._source)
+    return _splits(self.source)
 
 
 def read_idx(folder: str, name: str) -> np.ndarray:
