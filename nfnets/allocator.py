@@ -6,6 +6,7 @@ waits until the system has cleared the same pages again: a fifth of a training s
 """
 
 import ctypes
+import glob
 import os
 import platform
 
@@ -17,6 +18,7 @@ _SETTINGS = (
   (_TRIM_THRESHOLD, 2**31 - 1),
   (_TOP_PAD, 64 * 2**20),  # bytes to ask for at once
 )
+_ACCELERATORS = ('/dev/nvidia[0-9]*', '/dev/accel[0-9]*', '/dev/vfio/[0-9]*', '/dev/kfd')
 _OTHERS = ('MALLOC_', 'LD_PRELOAD', 'GLIBC_TUNABLES')
 
 
@@ -24,12 +26,16 @@ def keep_freed_memory() -> bool:
   """Has glibc's `malloc` keep what is freed, from here on, in all threads that start later.
 
   For commands, at their start: a process then holds the most that it ever needed.  Does nothing
-  where there is no glibc, or where the environment sets up the allocator or names another one.
+  where there is no glibc, where the environment sets up the allocator or names another one, or on a
+  machine with an accelerator: its programs do not use `malloc`, and the many threads that load
+  images for it want arenas of their own.  `JAX_PLATFORMS=cpu` says that no accelerator is used.
 
   Returns:
     Whether it does.
   """
   if platform.libc_ver()[0] != 'glibc' or any(name.startswith(_OTHERS) for name in os.environ):
+    return False
+  if os.environ.get('JAX_PLATFORMS') != 'cpu' and any(map(glob.glob, _ACCELERATORS)):
     return False
   mallopt = ctypes.CDLL(None).mallopt
   return all(mallopt(setting, value) == 1 for setting, value in _SETTINGS)

@@ -18,6 +18,7 @@ train, infer: images a second of the training step and of inference, on images t
   a CPU it is tried in both memory layouts, compiled and not, and the fastest is compared.
 step: what augmentation, SAM and micro-batches add to a training step, all in one process.
 compile: seconds to trace and to compile the training step and inference in a fresh process.
+convolutions: each kind of convolution and its gradients, beside XLA's own; needs no flags.
 init: seconds of `model.init` in a fresh process, compilation included; the networks take turns.
 load: seconds and memory of `load_weights` in a fresh process, from every kind of file (Linux).
 input: images a second that the loader decodes, crops, resizes and mirrors: of a prepared dataset,
@@ -36,7 +37,7 @@ from typing import Any
 from absl import flags
 
 from nfnets import command_line
-from nfnets.benchmarks import compile, init, input, input_memory, load, speeds, step
+from nfnets.benchmarks import compile, convolutions, init, input, input_memory, load, speeds, step
 from nfnets.benchmarks.workload import Workload
 from nfnets.data.folders import find_dataset
 from nfnets.data.images import TrainGeometry
@@ -121,8 +122,8 @@ def _check_flags(measurement: str) -> None:
   read = {flag.name for flag in _READS[measurement]}
   for flag in itertools.chain(*_READS.values()):
     if flag.present and flag.name not in read:
-      right = ', '.join(f'--{name}' for name in sorted(read))
-      raise InputError(f'--{flag.name}: {measurement} does not use it; it has {right}, --json')
+      right = ', '.join(f'--{name}' for name in [*sorted(read), 'json'])
+      raise InputError(f'--{flag.name}: {measurement} does not use it; it has {right}')
   for flag in (LAYOUT, COMPILER):
     if flag.value is not None and AGAINST.value is None:
       raise InputError(f'--{flag.name}={flag.value} means nothing without --against=timm')
@@ -143,6 +144,12 @@ def _compile() -> tuple[Any, str]:
   measured = compile.measure(_workloads(), PROGRAM.value, REPEATS.value, progress=_tell)
   as_json = {row: [value._asdict() for value in values] for row, values in measured.items()}
   return as_json, compile.markdown(measured)
+
+
+def _convolutions() -> tuple[Any, str]:
+  measured, rate = convolutions.measure(), convolutions.product_rate()
+  as_json = {'matmul': rate, 'layers': list(map(dataclasses.asdict, measured))}
+  return as_json, convolutions.markdown(measured, rate)
 
 
 def _train() -> tuple[Any, str]:
@@ -240,6 +247,7 @@ _BENCHMARKS: dict[str, Callable[[], tuple[Any, str]]] = {
   'infer': _infer,
   'step': _step,
   'compile': _compile,
+  'convolutions': _convolutions,
   'init': _init,
   'load': _load,
   'input': _input,
@@ -253,6 +261,7 @@ _READS: dict[str, Sequence[flags.FlagHolder]] = {
   'infer': (*_NETWORK, REPEATS, FOLDED, *_PEER),
   'step': (*_NETWORK, DEVICES, PART),
   'compile': (*_NETWORK, REPEATS, DEVICES, PROGRAM),
+  'convolutions': (),
   'init': (MODEL, REPEATS),
   'load': (MODEL, REPEATS),
   'input': (*_LOADER, REPEATS, PHOTOS, AGAINST),

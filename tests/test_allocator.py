@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from nfnets import allocator
+
 SIZE = 64 * 2**20  # twice what glibc may keep on its own
 PAGES = SIZE // os.sysconf('SC_PAGE_SIZE')
 
@@ -41,6 +43,13 @@ def take(how, **environment):
     check=True,
   )
   return json.loads(done.stdout)
+
+
+def test_where_an_accelerator_computes_threads_keep_their_arenas(tmp_path, monkeypatch):
+  (tmp_path / 'accel0').touch()
+  monkeypatch.setattr(allocator, '_ACCELERATORS', (f'{tmp_path}/accel[0-9]*',))
+  monkeypatch.delenv('JAX_PLATFORMS')
+  assert allocator.keep_freed_memory() is False
 
 
 @linux

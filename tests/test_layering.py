@@ -44,6 +44,9 @@ PARTS = {
   'nfnets.plots': COMMON | {'nfnets.models'},
   'nfnets.benchmarks': COMMON | BESIDE_EACH_OTHER | {'nfnets.loading', 'nfnets.training'},
   'nfnets.pods': COMMON | BESIDE_EACH_OTHER | {'nfnets.training'},
+  'nfnets.claims': COMMON
+  | BESIDE_EACH_OTHER
+  | {'nfnets.batchnorm', 'nfnets.loading', 'nfnets.training', 'nfnets.plots'},
   'nfnets.command_line': COMMON,
   'nfnets': COMMON | {'nfnets.models', 'nfnets.optim', 'nfnets.loading'},
   'configs': COMMON | {'nfnets.training'},
@@ -58,6 +61,7 @@ PARTS = {
     'nfnets.inference',
     'nfnets.benchmarks',
     'nfnets.pods',
+    'nfnets.claims',
     'nfnets.command_line',
   },
 }

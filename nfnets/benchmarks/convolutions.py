@@ -1,7 +1,4 @@
-"""How fast convolutions and their gradients are computed, class by class, beside XLA's own.
-
-`python -m nfnets.benchmarks.convolutions` prints a table for the first device.
-"""
+"""How fast convolutions and their gradients are computed, class by class, beside XLA's own."""
 
 import dataclasses
 import functools
@@ -87,6 +84,11 @@ def measure(layers: Sequence[Layer] = LAYERS) -> list[Rates]:
   return [_measure(layer) for layer in layers]
 
 
+def product_rate() -> float:
+  """Floating-point operations a second of a large matrix product on the first device."""
+  return matmul_rate(jax.devices()[0], 'float32')
+
+
 def _measure(layer: Layer) -> Rates:
   keys = jax.random.split(jax.random.key(0))
   x = jax.random.normal(keys[0], (layer.images, layer.size, layer.size, layer.channels))
@@ -136,11 +138,4 @@ def markdown(measured: Sequence[Rates], matmul: float) -> str:
     rows.append(
       f'| {layer.name} | {layer.size} | {channels} | {layer.groups} | {" | ".join(cells)} |'
     )
-  return '\n'.join(rows)
-
-
-if __name__ == '__main__':
-  found = measure()
-  rate = matmul_rate(jax.devices()[0], 'float32')
-  print(markdown(found, rate))
-  print(f'\nA product of two matrices of 2048 x 2048: {rate / 1e9:.0f} GFLOP/s.')
+  return '\n'.join([*rows, '', f'A large product of matrices: {matmul / 1e9:.0f} GFLOP/s.'])

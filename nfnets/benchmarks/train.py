@@ -19,10 +19,9 @@ from nfnets.errors import InputError
 from nfnets.models.inspection import count_cost
 from nfnets.training.config import Config, DataConfig, ModelConfig
 from nfnets.training.derived import Derived, derive
-from nfnets.training.optimizer import make_optimizer
 from nfnets.training.parallel import Mapping, make_mapping
 from nfnets.training.state import create_state
-from nfnets.training.step import make_train_step
+from nfnets.training.step import make_run_step
 
 _IMAGENET = 1281167  # training images
 
@@ -72,20 +71,10 @@ def _mapped(config: Config, derived: Derived, devices: int) -> tuple[Mapping, An
   """How it is spread, the step, and what makes a first state."""
   if devices > jax.device_count():
     raise InputError(f'devices={devices}: there are {jax.device_count()}')
-  optimizer, schedule = make_optimizer(config, derived)
   mapping = make_mapping(config.mapping, jax.devices()[:devices])
-  step = mapping.train_step(
-    make_train_step(
-      derived.model,
-      optimizer,
-      schedule,
-      derived.dataset,
-      config,
-      augmentation=derived.augmentation,
-    )
-  )
+  step, optimizer = make_run_step(config, derived)
   key = jax.random.key(config.seed)
-  return mapping, step, lambda: create_state(derived.model, optimizer, key)
+  return mapping, mapping.train_step(step), lambda: create_state(derived.model, optimizer, key)
 
 
 def _random_batch(examples: int, derived: Derived) -> dict[str, np.ndarray]:

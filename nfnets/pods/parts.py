@@ -10,10 +10,9 @@ from nfnets.models.inspection import parameter_shapes
 from nfnets.training.config import Config
 from nfnets.training.derived import Derived
 from nfnets.training.gradients import make_gradient
-from nfnets.training.optimizer import make_optimizer
 from nfnets.training.parallel import Devices, Mapping, make_mapping
 from nfnets.training.state import create_state
-from nfnets.training.step import make_train_step
+from nfnets.training.step import make_run_step
 
 
 class Mapped(NamedTuple):
@@ -28,16 +27,7 @@ class Mapped(NamedTuple):
 def training_step(config: Config, derived: Derived, devices: Devices) -> Mapped:
   """The step that a run takes: augmentation, gradient, mean over the devices, update."""
   mapping = make_mapping(config.mapping, devices)
-  optimizer, schedule = make_optimizer(config, derived)
-  step = make_train_step(
-    derived.model,
-    optimizer,
-    schedule,
-    derived.dataset,
-    config,
-    augmentation=derived.augmentation,
-    frozen=derived.frozen,
-  )
+  step, optimizer = make_run_step(config, derived)
   state = jax.eval_shape(
     lambda rng: create_state(derived.model, optimizer, rng), jax.random.key(config.seed)
   )

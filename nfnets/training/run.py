@@ -19,14 +19,13 @@ from nfnets.training.evaluation import Evaluator
 from nfnets.training.input_limit import InputLimit
 from nfnets.training.memory import memory_in_use
 from nfnets.training.metrics import Meter
-from nfnets.training.optimizer import make_optimizer
 from nfnets.training.parallel import make_mapping
 from nfnets.training.profiling import Trace
 from nfnets.training.report import Report
 from nfnets.training.scores import Scores
 from nfnets.training.start import Start
 from nfnets.training.state import TrainState, abstract_state, create_state
-from nfnets.training.step import Batch, Metrics, make_eval_step, make_train_step
+from nfnets.training.step import Batch, Metrics, make_eval_step, make_run_step
 from nfnets.training.stopping import StopFlag
 
 
@@ -55,20 +54,10 @@ class Run:
     """`start` is what a run without checkpoints begins with; fresh parameters by default."""
     self._config, self._derived, self._checkpoints = config, derived, checkpoints
     self._mapping = make_mapping(config.mapping)
-    optimizer, schedule = make_optimizer(config, derived)
-    model, dataset = derived.model, derived.dataset
-    step = make_train_step(
-      model,
-      optimizer,
-      schedule,
-      dataset,
-      config,
-      augmentation=derived.augmentation,
-      frozen=derived.frozen,
-    )
+    step, optimizer = make_run_step(config, derived)
     self._train_step = self._mapping.train_step(counting_train_step(step))
     self._evaluate = Evaluator(
-      make_eval_step(model, dataset, config.precision),
+      make_eval_step(derived.model, derived.dataset, config.precision),
       self._mapping,
       held_out,
       derived.eval_geometry,

@@ -14,8 +14,10 @@ from nfnets.models.zoo import Model
 from nfnets.optim.clipping import ALL, clipped_fractions
 from nfnets.optim.ema import update_ema
 from nfnets.training.config import Config
+from nfnets.training.derived import Derived
 from nfnets.training.freezing import NOTHING, hold
 from nfnets.training.gradients import NO_AUGMENTATION, Batch, make_gradient
+from nfnets.training.optimizer import make_optimizer
 from nfnets.training.scoring import score_batch
 from nfnets.training.state import TrainState
 
@@ -85,6 +87,23 @@ def make_train_step(
     return new, metrics | _clipped(gradients, old.params, model, config, frozen)
 
   return step
+
+
+def make_run_step(
+  config: Config, derived: Derived
+) -> tuple[TrainStep, optax.GradientTransformation]:
+  """The step that a run of this config takes, for one device, and the optimizer within it."""
+  optimizer, schedule = make_optimizer(config, derived)
+  step = make_train_step(
+    derived.model,
+    optimizer,
+    schedule,
+    derived.dataset,
+    config,
+    augmentation=derived.augmentation,
+    frozen=derived.frozen,
+  )
+  return step, optimizer
 
 
 def _clipped(

@@ -1,0 +1,1 @@
+"""The papers' claims, one small file each: what is claimed, how to try it, the rule that judges."""
