@@ -5,29 +5,34 @@ import time
 from collections.abc import Callable
 from typing import Literal, NamedTuple, TextIO
 
-Unit = Literal['MB', 'images']
+Unit = Literal['MB', 'images', 'steps']
 
 
 class _Scale(NamedTuple):
   size: float
   decimals: int
+  decimals_of_speed: int
 
 
-_SCALES: dict[Unit, _Scale] = {'MB': _Scale(1e6, 1), 'images': _Scale(1, 0)}
+_SCALES: dict[Unit, _Scale] = {
+  'MB': _Scale(1e6, 1, 1),
+  'images': _Scale(1, 0, 0),
+  'steps': _Scale(1, 0, 1),
+}
 _PAUSE = 0.1  # seconds between two pictures of the line on a terminal
 _STEP = 10  # percent between two lines elsewhere
 _SILENCE = 30.0  # seconds between two lines where the percentage is not known
 
 
 class Progress:
-  """Call it with the bytes or images so far, and those in all or None where that is not known.
+  """Call it with what is done so far, and what there is in all or None where that is not known.
 
   On a terminal one line is drawn again and again; elsewhere, as in a log, there is a line for every
   tenth of the work.
 
   Args:
     label: what the line begins with.
-    unit: 'MB' to be called with bytes, 'images' to be called with images.
+    unit: 'MB' to be called with bytes, 'images' with images, 'steps' with steps.
     stream: where it goes; stderr by default.
     clock: seconds, as `time.monotonic` counts them.
   """
@@ -88,7 +93,7 @@ class Progress:
 
   def _line(self, done: int, total: int | None, seconds: float) -> str:
     rate = (done - (self._first or 0)) / seconds if seconds > 0 else 0.0
-    speed = f'{self._amount(rate)} {self._unit}/s'
+    speed = f'{rate / self._scale.size:,.{self._scale.decimals_of_speed}f} {self._unit}/s'
     if not total:
       return f'{self._label}: {self._amount(done)} {self._unit}, {speed}'
     line = (
@@ -97,13 +102,14 @@ class Progress:
     )
     if done == total:
       return f'{line}, {speed}'
-    return f'{line}, {speed}, {_time((total - done) / rate)} left' if rate else line
+    return f'{line}, {speed}, {clock_time((total - done) / rate)} left' if rate else line
 
   def _amount(self, number: float) -> str:
     return f'{number / self._scale.size:,.{self._scale.decimals}f}'
 
 
-def _time(seconds: float) -> str:
+def clock_time(seconds: float) -> str:
+  """Minutes and seconds, '1:05', or hours before them, '2:01:05'."""
   minutes, seconds = divmod(round(seconds), 60)
   hours, minutes = divmod(minutes, 60)
   return f'{hours}:{minutes:02d}:{seconds:02d}' if hours else f'{minutes}:{seconds:02d}'

@@ -46,7 +46,7 @@ PARTS = {
   'nfnets.pods': COMMON | BESIDE_EACH_OTHER | {'nfnets.training'},
   'nfnets.claims': COMMON
   | BESIDE_EACH_OTHER
-  | {'nfnets.batchnorm', 'nfnets.loading', 'nfnets.training', 'nfnets.plots'},
+  | {'nfnets', 'nfnets.batchnorm', 'nfnets.loading', 'nfnets.training', 'nfnets.plots'},
   'nfnets.command_line': COMMON,
   'nfnets': COMMON | {'nfnets.models', 'nfnets.optim', 'nfnets.loading'},
   'configs': COMMON | {'nfnets.training'},

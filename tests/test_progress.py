@@ -80,3 +80,12 @@ def test_images_are_counted_whole():
     'evaluated:  25 %, 12,800 of 50,000 images, 6,400 images/s, 0:06 left',
     'evaluated: 100 %, 50,000 of 50,000 images, 12,500 images/s',
   ]
+
+
+def test_steps_may_take_seconds() -> None:
+  stream, clock = io.StringIO(), Clock()
+  progress = Progress('bn_100', 'steps', stream=stream, clock=clock)
+  progress(0, 40)
+  clock.now += 80
+  progress(20, 40)
+  assert stream.getvalue() == 'bn_100:  50 %, 20 of 40 steps, 0.2 steps/s, 1:20 left\n'
