@@ -15,9 +15,11 @@ from nfnets.optim.depths import (
   place_tree,
   scale_by_depth,
   stage_of,
+  stage_places,
 )
 from nfnets.optim.ema import ema_decay, update_ema
 from nfnets.optim.groups import Group, group_of, group_tree, in_groups
+from nfnets.optim.masks import clip_mask
 from nfnets.optim.optimizers import sgd_agc
 from nfnets.optim.sam import ascend
 from nfnets.optim.schedules import hold_and_halve, peak_learning_rate, warmup_cosine
@@ -28,6 +30,7 @@ __all__ = [
   'UnitCount',
   'adaptive_grad_clip',
   'ascend',
+  'clip_mask',
   'clipped_fractions',
   'clipped_units',
   'depth_tree',
@@ -44,6 +47,7 @@ __all__ = [
   'scale_by_depth',
   'sgd_agc',
   'stage_of',
+  'stage_places',
   'update_ema',
   'warmup_cosine',
 ]

@@ -8,7 +8,8 @@ import optax
 
 from nfnets.optim.agc import Norm, UnitCount, clipped_units, fraction_clipped
 from nfnets.optim.depths import in_places, place_tree, stage_of
-from nfnets.optim.groups import CLIPPED_GROUPS, Group, in_groups
+from nfnets.optim.groups import CLIPPED_GROUPS, Group
+from nfnets.optim.masks import clip_mask
 
 ALL = 'all'
 
@@ -22,6 +23,8 @@ def clipped_fractions(
   eps: jax.typing.ArrayLike = 1e-3,
   norm: Norm = 'unit',
   groups: Sequence[Group] = CLIPPED_GROUPS,
+  unclipped: Collection[str] = (),
+  clip_skip_gains: bool = True,
   frozen: Collection[str] = (),
 ) -> dict[str, jax.Array]:
   """The fraction of units that `sgd_agc` with the same arguments clips, part by part.
@@ -37,6 +40,8 @@ def clipped_fractions(
     eps: the least weight norm counted.
     norm: 'unit', 'layer' or 'global'; see `adaptive_grad_clip`.
     groups: the parameter groups that are clipped.
+    unclipped: the places that are not; see `clip_mask`.
+    clip_skip_gains: whether the gains at the end of the branches are; see `clip_mask`.
     frozen: the places whose parameters stay as they are.
 
   Returns:
@@ -46,13 +51,14 @@ def clipped_fractions(
   Raises:
     InputError: an argument is out of its range, or names are not those of a network of `depths`.
   """
-  in_group, is_frozen = in_groups(*groups)(params), in_places(frozen)(params)
+  mask = clip_mask(groups, unclipped=unclipped, skip_gains=clip_skip_gains)
+  is_clipped, is_frozen = mask(params), in_places(frozen)(params)
 
   def seen(tree: Any) -> Any:
     # As optax.masked does it: what AGC does not see is no leaf, for norm='global' above all.
     return jax.tree.map(
       lambda inside, fixed, x: x if inside and not fixed else optax.MaskedNode(),
-      in_group, is_frozen, tree,
+      is_clipped, is_frozen, tree,
     )  # fmt: skip
 
   counts = clipped_units(seen(gradients), seen(params), clipping, eps=eps, norm=norm)

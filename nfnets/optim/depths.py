@@ -75,6 +75,21 @@ def stage_of(place: str, depths: Sequence[int]) -> str:
   raise InputError(f'place={place!r}: stages of {list(depths)} blocks have {sum(depths)}')
 
 
+def stage_places(stage: int, depths: Sequence[int]) -> frozenset[str]:
+  """The places of all blocks of a stage, counted from 0.
+
+  Raises:
+    InputError: there is no such stage.
+
+  >>> sorted(stage_places(1, [1, 2, 6, 3]))
+  ['block_1', 'block_2']
+  """
+  if not 0 <= stage < len(depths):
+    raise InputError(f'stage={stage}: must be 0 to {len(depths) - 1}')
+  first = sum(depths[:stage])
+  return frozenset(f'block_{i}' for i in range(first, first + depths[stage]))
+
+
 def place_tree(params: optax.Params) -> Any:
   """The structure of `params` with its place for every leaf; see `label_tree`."""
   return label_tree(place_of, params)

@@ -8,6 +8,7 @@ from nfnets.arguments import check_number
 from nfnets.optim.agc import Norm, adaptive_grad_clip
 from nfnets.optim.depths import in_places, scale_by_depth
 from nfnets.optim.groups import CLIPPED_GROUPS, Group, in_groups
+from nfnets.optim.masks import clip_mask
 
 
 def sgd_agc(
@@ -20,6 +21,8 @@ def sgd_agc(
   clip_eps: float = 1e-3,
   clip_norm: Norm = 'unit',
   clip_groups: Sequence[Group] = CLIPPED_GROUPS,
+  unclipped: Collection[str] = (),
+  clip_skip_gains: bool = True,
   decay_groups: Sequence[Group] = ('weights', 'classifier'),
   layer_decay: float | None = None,
   frozen: Collection[str] = (),
@@ -38,6 +41,8 @@ def sgd_agc(
     clip_eps: the least weight norm counted by AGC.
     clip_norm: 'unit', 'layer' or 'global'; see `adaptive_grad_clip`.
     clip_groups: the parameter groups that are clipped; see `nfnets.optim.groups`.
+    unclipped: the places whose parameters AGC does not see; see `clip_mask`.
+    clip_skip_gains: whether AGC sees the gains at the end of the branches; see `clip_mask`.
     decay_groups: the parameter groups that decay.
     layer_decay: ratio of the learning rates of one block and the next; see `scale_by_depth`.  None
       for one rate for all.
@@ -63,7 +68,8 @@ def sgd_agc(
     steps.append(scale_by_depth(layer_decay))
   if clipping is not None:
     clip = adaptive_grad_clip(clipping, clip_eps, norm=clip_norm)
-    steps.insert(0, optax.masked(clip, in_groups(*clip_groups)))
+    mask = clip_mask(clip_groups, unclipped=unclipped, skip_gains=clip_skip_gains)
+    steps.insert(0, optax.masked(clip, mask))
   transform = optax.chain(*steps)
   if not frozen:
     return transform
