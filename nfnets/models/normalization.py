@@ -11,7 +11,7 @@ EPS = 1e-5
 """Added to the variance."""
 
 
-class _Average(hk.Module):
+class Average(hk.Module):
   """An exponential moving average, corrected for its start; what evaluation uses."""
 
   def __init__(self, decay: float, first: float, *, name: str):
@@ -43,8 +43,8 @@ class BatchNorm(hk.Module):
 
   def __init__(self, *, decay: float = 0.9, name: str):
     super().__init__(name=name)
-    self.mean_average = _Average(decay, 0.0, name='mean_ema')
-    self.variance_average = _Average(decay, 1.0, name='var_ema')
+    self.mean_average = Average(decay, 0.0, name='mean_ema')
+    self.variance_average = Average(decay, 1.0, name='var_ema')
 
   def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
     """[N, H, W, C] -> [N, H, W, C], in the dtype of `x`."""
