@@ -88,15 +88,15 @@ def _read(data_dir: Path, dataset: Dataset, split: str, pooled: int) -> Split:
   images, labels = [], []
   for number in range(len(records)):
     record = records[number]
-    images.append(_pool(decode(record.image)[..., :channels], pooled))
+    images.append(decode(record.image)[..., :channels])
     labels.append(record.label)
-  return Split(np.stack(images), np.asarray(labels, np.int32))
+  return Split(_pool(np.stack(images), pooled), np.asarray(labels, np.int32))
 
 
-def _pool(image: np.ndarray, side: int) -> np.ndarray:
-  """[H, W, C] uint8 -> [H / side, W / side, C] uint8."""
+def _pool(images: np.ndarray, side: int) -> np.ndarray:
+  """[N, H, W, C] uint8 -> [N, H / side, W / side, C] uint8."""
   if side == 1:
-    return image
-  height, width, channels = image.shape
-  squares = image.reshape(height // side, side, width // side, side, channels)
-  return np.round(squares.mean((1, 3))).astype(np.uint8)
+    return images
+  count, height, width, channels = images.shape
+  squares = images.reshape(count, height // side, side, width // side, side, channels)
+  return np.round(squares.mean((2, 4), dtype=np.float32)).astype(np.uint8)
