@@ -1,9 +1,8 @@
 """Training small networks on images in memory: the test bed of the claims."""
 
-import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,54 +10,13 @@ import numpy as np
 import optax
 
 from nfnets.augment.normalize import normalize
+from nfnets.claims.gradients import Means, Pixels, step_gradient
 from nfnets.claims.images import Images, Split
-from nfnets.optim.agc import Norm
-from nfnets.optim.groups import CLIPPED_GROUPS, Group
-from nfnets.optim.optimizers import sgd_agc
-from nfnets.optim.schedules import warmup_cosine
+from nfnets.claims.network import Network
+from nfnets.claims.recipe import Recipe, Scales, make_optimizer, scales_of
 from nfnets.training.losses import cross_entropy, in_top
 
 _LOOK_EVERY = 20  # steps between two looks at whether the loss is still finite
-
-
-class Network(Protocol):
-  """What can be trained: hashable, equal where it is the same function.  A `Model` is one."""
-
-  def init(self, rng: jax.Array) -> tuple[Any, Any]:
-    """Fresh parameters and state."""
-    ...
-
-  def apply(
-    self, params: Any, state: Any, rng: jax.Array | None, images: jax.Array, *, is_training: bool
-  ) -> tuple[dict[str, jax.Array], Any]:
-    """Outputs, 'logits' [N, classes] among them, and the new state."""
-    ...
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Recipe:
-  """How a network is trained: SGD with Nesterov momentum, and what the papers add to it."""
-
-  batch_size: int
-  steps: int
-  learning_rate: float
-  """At its peak; half a cosine leads from there to 0."""
-  seed: int = 0
-  """Of the parameters, of the order of the images and of all that is random in a step."""
-  warmup_steps: int = 0
-  constant_rate: bool = False
-  """Whether the rate stays at its peak after the warm-up."""
-  momentum: float = 0.9
-  weight_decay: float = 0.0
-  clipping: float | None = None
-  """Of AGC; None for none."""
-  clip_norm: Norm = 'unit'
-  clip_groups: tuple[Group, ...] = CLIPPED_GROUPS
-  label_smoothing: float = 0.0
-  padding: int = 0
-  """Images are cut out of a frame of so many zeros."""
-  flip: bool = False
-  """Whether half of the images are mirrored."""
 
 
 class Trained(NamedTuple):
@@ -114,9 +72,10 @@ def train(
   """
   params, state = network.init(jax.random.key(recipe.seed)) if start is None else start
   params, state = jax.tree.map(jnp.copy, (params, state))  # they are donated
-  fixed = dataclasses.replace(recipe, learning_rate=1.0, steps=1, warmup_steps=0, seed=0)
-  opt_state = _optimizer(fixed).init(params)
-  rate = _schedule(recipe)
+  fixed = recipe.unscaled()
+  opt_state = make_optimizer(fixed).init(params)
+  pixels = Pixels(images.mean, images.std, images.dataset.num_classes)
+  scales = scales_of(recipe)
   order = order or shuffled(len(images.train.labels), recipe.batch_size, recipe.seed)
   split = jax.device_put(images.train)
   key = jax.random.key(recipe.seed)
@@ -125,10 +84,10 @@ def train(
     carry, measured = _step(
       network,
       fixed,
-      (images.mean, images.std),
+      pixels,
       (params, state, opt_state),
       split,
-      (order(step), jax.random.fold_in(key, step), rate(step)),
+      (order(step), jax.random.fold_in(key, step), scales(step)),
     )
     params, state, opt_state = carry
     found.append(measured)
@@ -173,70 +132,23 @@ def evaluate(
   return Score(float(loss), float(accuracy))
 
 
-def _optimizer(recipe: Recipe) -> optax.GradientTransformation:
-  return sgd_agc(
-    recipe.learning_rate,
-    momentum=recipe.momentum,
-    weight_decay=recipe.weight_decay,
-    clipping=recipe.clipping,
-    clip_norm=recipe.clip_norm,
-    clip_groups=recipe.clip_groups,
-  )
-
-
-def _schedule(recipe: Recipe) -> Callable[[int], float]:
-  """The learning rate of each step; the first is not 0."""
-  if recipe.constant_rate:
-    return lambda step: recipe.learning_rate * min(1.0, (step + 1) / (recipe.warmup_steps + 1))
-  schedule = warmup_cosine(
-    recipe.learning_rate, warmup_steps=recipe.warmup_steps, total_steps=recipe.steps + 1
-  )
-  return lambda step: float(schedule(step + 1 if recipe.warmup_steps else step))
-
-
 @functools.partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
 def _step(
   network: Network,
-  recipe: Recipe,
-  moments: tuple[tuple[float, ...], tuple[float, ...]],
+  fixed: Recipe,
+  pixels: Pixels,
   carry: tuple[Any, Any, Any],
   split: Split,
-  given: tuple[jax.Array, jax.Array, jax.Array],
-) -> tuple[tuple[Any, Any, Any], tuple[jax.Array, jax.Array]]:
+  given: tuple[jax.Array, jax.Array, Scales],
+) -> tuple[tuple[Any, Any, Any], Means]:
   params, state, opt_state = carry
-  places, key, rate = given
-  for_images, for_network = jax.random.split(key)
-  pixels = _distort(split.images[places], recipe, for_images)
-  x = normalize(pixels, *moments, jnp.float32)
-  labels = split.labels[places]
-
-  def loss_of(params: Any) -> tuple[jax.Array, Any]:
-    outputs, new_state = network.apply(params, state, for_network, x, is_training=True)
-    logits = outputs['logits']
-    loss = jnp.mean(cross_entropy(logits, labels, recipe.label_smoothing))
-    return loss, (new_state, jnp.mean(in_top(logits, labels, 1)))
-
-  (loss, (state, accuracy)), gradients = jax.value_and_grad(loss_of, has_aux=True)(params)
-  updates, opt_state = _optimizer(recipe).update(gradients, opt_state, params)
-  params = optax.apply_updates(params, jax.tree.map(lambda update: rate * update, updates))
-  return (params, state, opt_state), (loss, accuracy)
-
-
-def _distort(images: jax.Array, recipe: Recipe, key: jax.Array) -> jax.Array:
-  """Cuts and mirrors [N, H, W, C]."""
-  size, padding = images.shape[1], recipe.padding
-  if padding:
-    framed = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    corners = jax.random.randint(key, (len(images), 2), 0, 2 * padding + 1)
-
-    def cut(image: jax.Array, corner: jax.Array) -> jax.Array:
-      return jax.lax.dynamic_slice(image, (*corner, 0), (size, size, image.shape[-1]))
-
-    images = jax.vmap(cut)(framed, corners)
-  if recipe.flip:
-    mirrored = jax.random.bernoulli(jax.random.fold_in(key, 1), shape=(len(images), 1, 1, 1))
-    images = jnp.where(mirrored, images[:, :, ::-1], images)
-  return images
+  places, key, scales = given
+  recipe = scales.put_into(fixed)
+  means, state, gradients = step_gradient(
+    network, recipe, pixels, params, state, split=split, places=places, key=key
+  )
+  updates, opt_state = make_optimizer(recipe).update(gradients, opt_state, params)
+  return (optax.apply_updates(params, updates), state, opt_state), means
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
