@@ -161,7 +161,8 @@ class FixupBlock(hk.Module):
 
   No normalization: the last convolution of a branch starts at zero, the other m - 1 are scaled by
   the number of blocks to the power of -1 / (2m - 2) (Zhang et al. 2019, arXiv 1901.09321, section
-  3).
+  3).  Either is enough to train deep networks (De and Smith 2020, arXiv 2002.10444), so either can
+  be left out: then those convolutions start as He et al. have them.
 
   Folded, every convolution has a bias of its own, and only those that pad keep the one before: what
   they pad with is zero whatever is added in front.
@@ -173,7 +174,8 @@ class FixupBlock(hk.Module):
     self.activation = design.plain_activation(variant)
     self.folded = variant.conventions.folded
     width, out = int(place.out_channels * variant.bottleneck), place.out_channels
-    shrink = variant.num_blocks ** (-1 / (2 * len(kernels) - 2))
+    zeros, shrunken = (variant.fixup_rules in ('both', rule) for rule in ('zeros', 'shrunken'))
+    shrink = variant.num_blocks ** (-1 / (2 * len(kernels) - 2)) if shrunken else 1.0
     strided, last = kernels.index(3), len(kernels) - 1
 
     def conv(
@@ -192,13 +194,14 @@ class FixupBlock(hk.Module):
     def he_by_fan_out(channels: int, size: int, factor: float) -> Normal:
       return Normal((2 / (size**2 * channels)) ** 0.5 * factor)
 
+    end = Constant(0.0) if zeros else he_by_fan_out(out, kernels[last], 1.0)
     self.convs = [
       conv(
         width if i < last else out,
         size,
         place.stride if i == strided else 1,
         f'conv{i}',
-        he_by_fan_out(width, size, shrink) if i < last else Constant(0.0),
+        he_by_fan_out(width, size, shrink) if i < last else end,
         with_bias=self.folded,
       )
       for i, size in enumerate(kernels)

@@ -126,6 +126,8 @@ FAMILIES = {
     block=FixupBlock,
     neck=necks.no,
     classifier_init=_NO_LOGITS,
+    unruled_classifier_init=Normal(),
+    options=frozenset({'fixup_rules'}),
     tracks_variance=False,
     classifier_bias='bias2',
   ),
@@ -150,7 +152,8 @@ FAMILIES = {
     block=functools.partial(FixupBlock, kernels=BASIC),
     neck=necks.no,
     classifier_init=_NO_LOGITS,
-    options=frozenset(),
+    unruled_classifier_init=Normal(),
+    options=frozenset({'fixup_rules'}),
     classifier_bias='bias2',
   ),
   'nf_wide_resnet': dataclasses.replace(

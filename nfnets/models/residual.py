@@ -41,6 +41,8 @@ class Family:
   neck: Callable[[Variant], Layer]
   """The last block's output to what is pooled."""
   classifier_init: hk.initializers.Initializer
+  unruled_classifier_init: hk.initializers.Initializer | None = None
+  """The same for Fixup where its zeros are left out."""
   options: frozenset[str] = frozenset()
   """The fields of a variant that mean something to this family, beside those every family has."""
   tracks_variance: bool = True
@@ -57,6 +59,11 @@ class Family:
       strides=variant.strides,
       alpha=variant.alpha if self.tracks_variance else 0.0,
     )
+
+  def first_classifier(self, variant: Variant) -> hk.initializers.Initializer:
+    """The initializer of the classifier's kernel."""
+    unruled = self.unruled_classifier_init
+    return unruled if unruled and variant.fixup_rules == 'shrunken' else self.classifier_init
 
   def least_size(self, variant: Variant) -> int:
     """The smallest side of images, in pixels: no stage but the last strides over a single one."""
@@ -89,7 +96,8 @@ class ResidualNet(hk.Module):
     self.neck = family.neck(variant)
     self.classifier = None
     if num_classes:
-      self.classifier = Linear(num_classes, w_init=family.classifier_init, name='linear')
+      first = family.first_classifier(variant)
+      self.classifier = Linear(num_classes, w_init=first, name='linear')
 
   def __call__(
     self,

@@ -46,7 +46,8 @@ def predict_signals(model: Model, size: int | None = None) -> Prediction:
 
   Returns:
     The curves.  Of a network with post-activation only the branches and the first block of each
-    stage are known, of Fixup with another activation than ReLU only the branches.
+    stage are known, of Fixup with another activation than ReLU only the branches, of Fixup without
+    its zeros nothing.
   """
   family, variant = model.family, model.variant
   places = list(family.places(variant))
@@ -195,6 +196,8 @@ def _fixup(
 ) -> tuple[FeatureMap, FeatureMap]:
   """The branch is 0, a ReLU behind another does nothing; weights of variance 2 / fan-out."""
   del kernels
+  if variant.fixup_rules == 'shrunken':
+    return x.scaled(math.nan), x.scaled(math.nan)
   if place.needs_projection:
     he = Weights(factor=2 * place.in_channels / place.out_channels)
     x = x.convolved(he, 1, place.stride).activated(design.plain_activation(variant))

@@ -25,6 +25,7 @@ from nfnets import names
 from nfnets.errors import InputError
 
 Rounding = Literal['code', 'paper', 'eights']
+FixupRules = Literal['both', 'zeros', 'shrunken']
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,10 @@ class Variant:
   """Efficient channel attention in place of Squeeze-Excite."""
   skip_gain: float = 0.0
   """Initial value of the gain at the end of each branch, SkipInit's."""
+  fixup_rules: FixupRules = 'both'
+  """Which of Fixup's two rules the first weights follow: zeros in the last convolution of every
+  branch and in the classifier; the other convolutions of a branch shrunken with the number of
+  blocks; or both, as it was published."""
   drop_rate: float = 0.0
   """Dropout before the classifier, while training."""
   stochdepth_rate: float = 0.25

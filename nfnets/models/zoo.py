@@ -5,7 +5,7 @@ import fnmatch
 import functools
 import numbers
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import haiku as hk
 import jax
@@ -19,7 +19,7 @@ from nfnets.models.execution import DEFAULT_EXECUTION, Execution
 from nfnets.models.families import FAMILIES
 from nfnets.models.initialization import initialize, shapes
 from nfnets.models.residual import Family, ResidualNet
-from nfnets.models.variants import VARIANTS, Rounding, Variant, find_variant, widen
+from nfnets.models.variants import VARIANTS, FixupRules, Rounding, Variant, find_variant, widen
 
 Params = hk.MutableParams
 State = hk.MutableState
@@ -149,6 +149,7 @@ def create_model(
   stochdepth_rate: float | None = None,
   se_ratio: float | None = None,
   skip_gain: float | None = None,
+  fixup_rules: FixupRules | None = None,
   activation: str | None = None,
   width_factor: float = 1.0,
   rounding: Rounding | None = None,
@@ -167,6 +168,7 @@ def create_model(
     stochdepth_rate: of the last block.
     se_ratio: hidden units of Squeeze-Excite as a fraction of the channels; 0 for no Squeeze-Excite.
     skip_gain: initial value of the SkipInit gains.
+    fixup_rules: 'zeros' or 'shrunken' for one of Fixup's rules for first weights alone.
     activation: key of `ACTIVATIONS`.
     width_factor: all widths are multiplied by it and rounded down.
     rounding: 'code' or 'paper', for widths that are no multiple of the group width: so NFNet-F4+
@@ -190,6 +192,7 @@ def create_model(
     'stochdepth_rate': stochdepth_rate,
     'se_ratio': se_ratio,
     'skip_gain': skip_gain,
+    'fixup_rules': fixup_rules,
     'activation': activation,
     'rounding': rounding,
     'standardization_dtype': standardization_dtype,
@@ -229,6 +232,7 @@ _RANGES: dict[str, dict[str, float]] = {
 }
 
 _CHOICES = {
+  'fixup_rules': dict.fromkeys(get_args(FixupRules)),
   'rounding': {'code': None, 'paper': None},
   'standardization_dtype': {'float32': None, 'bfloat16': None},
   'activation': ACTIVATIONS,

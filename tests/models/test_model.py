@@ -82,7 +82,7 @@ def test_an_option_changes_the_number_it_names_and_no_other(option, value):
 def test_every_option_that_defaults_to_the_variants_own_is_tried():
   options = inspect.signature(nfnets.create_model).parameters.values()
   of_their_own = {option.name for option in options if option.default is None}
-  assert of_their_own == {*OPTIONS, 'standardization_dtype'}
+  assert of_their_own == {*OPTIONS, 'standardization_dtype', 'fixup_rules'}
 
 
 def test_squeeze_excite_can_be_switched_on_and_off():
@@ -142,6 +142,27 @@ def test_the_first_skip_gain_is_the_one_asked_for():
 
 
 @pytest.mark.parametrize(
+  ('rules', 'has_zeros', 'is_shrunken'),
+  [(None, True, True), ('both', True, True), ('zeros', True, False), ('shrunken', False, True)],
+)
+def test_each_of_fixups_rules_holds_alone(rules, has_zeros, is_shrunken):
+  params, _ = nfnets.create_model('fixup_wide_resnet_16_2', 10, fixup_rules=rules).init(KEY)
+  kernels = {module: leaves['w'] for module, leaves in params.items() if 'w' in leaves}
+  first = [w for module, w in kernels.items() if module.endswith('/conv0')]
+  last = [w for module, w in kernels.items() if module.endswith('/conv1')]
+  assert len(first) == len(last) == 6
+  for w in (*last, kernels['FixUp_WideResNet/~/linear']):
+    assert np.any(w) != has_zeros
+  # Of He et al., or divided by the square root of the 6 blocks; 4608 numbers at least.
+  for w in first:
+    he = (2 / (9 * w.shape[-1])) ** 0.5
+    np.testing.assert_allclose(np.std(w), he * (6**-0.5 if is_shrunken else 1), rtol=0.05)
+  for w in last:
+    he = (2 / (9 * w.shape[-1])) ** 0.5
+    np.testing.assert_allclose(np.std(w), 0 if has_zeros else he, rtol=0.05)
+
+
+@pytest.mark.parametrize(
   ('arguments', 'message'),
   [
     ({'name': 'nfnet_f00'}, r"^model='nfnet_f00' is not known: did you mean nfnet_f0, "),
@@ -162,6 +183,11 @@ def test_the_first_skip_gain_is_the_one_asked_for():
       {'name': 'fixup_resnet50', 'se_ratio': 0.5},
       r'^se_ratio=0.5: fixup_resnet50 has no such option; it has activation, drop_rate, stoch',
     ),
+    (
+      {'name': 'fixup_resnet50', 'fixup_rules': 'none'},
+      r"^fixup_rules='none' is not known: it is one of both, zeros, shrunken$",
+    ),
+    ({'fixup_rules': 'both'}, r"^fixup_rules='both': nfnet_tiny has no such option; it has "),
     ({'name': 'resnet50', 'alpha': 0.5}, r'^alpha=0.5: resnet50 has no such option; it has '),
     ({'name': 'nfnet_l0', 'rounding': 'paper'}, r"^rounding='paper': nfnet_l0 has no such option"),
   ],

@@ -111,6 +111,8 @@ def test_fixup_starts_with_shortcuts_alone():
     assert len(set(predicted.variance[predicted.stages == stage])) == 1
   unknown = predict_signals(create_model('fixup_resnet50', activation='silu'))
   assert np.isnan(unknown.variance).all()
+  without_zeros = predict_signals(create_model('fixup_resnet50', fixup_rules='shrunken'))
+  assert np.isnan(without_zeros.branch_variance).all()
 
 
 def test_behind_post_activation_little_is_known():
