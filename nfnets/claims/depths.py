@@ -1,0 +1,147 @@
+"""Whether networks train at any depth: the grids of schemes and depths that claims share."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from nfnets.claims.claim import Cost, Results, Setting
+from nfnets.claims.pictures import COLOURS, plain
+from nfnets.claims.residual_mlp import ResidualMLP
+from nfnets.claims.sweep import FAILS_TO, TRAINS_FROM, Sweep, best
+from nfnets.claims.training import Recipe
+from nfnets.models.execution import Execution
+from nfnets.models.variants import FixupRules, find_variant
+from nfnets.models.zoo import Model, create_model
+
+BLOCKS = (8, 50, 500)
+"""Depths on a CPU, in blocks of two layers: networks of 18, 102 and 1002 layers."""
+LAYERS = (16, 100, 1000)
+"""Depths on a GPU: of Wide ResNets."""
+
+_MARKERS = 'osD^v'
+
+
+class Arm(NamedTuple):
+  """One scheme, whatever the depth."""
+
+  mlp: str
+  """Key of `residual_mlp.SCHEMES`."""
+  wide: str
+  """The family of Wide ResNets of the same scheme."""
+  gain_by_depth: bool = False
+  """Whether SkipInit's gains start with 1/sqrt(d)."""
+  skip_gain: float | None = None
+  """Otherwise: with this."""
+  fixup_rules: FixupRules | None = None
+  weight_decay: float = 5e-4
+  """The paper's."""
+
+  def network(self, blocks: int) -> ResidualMLP:
+    """With fully connected layers."""
+    gain = blocks**-0.5 if self.gain_by_depth else self.skip_gain or 0.0
+    rules = self.fixup_rules or 'both'
+    return ResidualMLP(scheme=self.mlp, blocks=blocks, skip_gain=gain, fixup_rules=rules)
+
+  def wide_network(self, layers: int) -> Model:
+    """The Wide ResNet, twice as wide as a ResNet, for ten classes."""
+    name = f'{self.wide}_{layers}_2'
+    by_depth = find_variant(name).num_blocks ** -0.5
+    return create_model(
+      name,
+      10,
+      skip_gain=by_depth if self.gain_by_depth else self.skip_gain,
+      fixup_rules=self.fixup_rules,
+      execution=Execution(remat='block', scan_from=4),
+    )
+
+
+BATCHNORM = Arm('batchnorm', 'wide_resnet')
+SKIPINIT = Arm('skipinit', 'skipinit_wide_resnet')
+SKIPINIT_BY_DEPTH = Arm('skipinit', 'skipinit_wide_resnet', gain_by_depth=True)
+UNIT_GAIN = Arm('skipinit', 'skipinit_wide_resnet', skip_gain=1.0)
+SQRT2 = Arm('sqrt2', 'sqrt2_wide_resnet')
+NF = Arm('nf', 'nf_wide_resnet')
+FIXUP = Arm('fixup', 'fixup_wide_resnet')
+
+
+def on_cpu(arms: Mapping[str, Arm]) -> Setting[Sweep]:
+  """MLPs on Fashion-MNIST; cells are named 'ARM, N blocks'."""
+  return Setting(
+    cost=Cost.MINUTES,
+    dataset='fashion_mnist',
+    cells={
+      f'{name}, {blocks} blocks': Sweep(
+        network=arm.network(blocks),
+        dataset='fashion_mnist',
+        pooled=2,
+        recipe=Recipe(batch_size=128, steps=150, learning_rate=0.0, weight_decay=arm.weight_decay),
+        rates=(0.2, 0.05, 0.0125),
+      )
+      for name, arm in arms.items()
+      for blocks in BLOCKS
+    },
+  )
+
+
+def on_gpu(arms: Mapping[str, Arm]) -> Setting[Sweep]:
+  """Wide ResNets on CIFAR-10, for three epochs; cells are named 'ARM, N layers'."""
+  return Setting(
+    cost=Cost.GPU,
+    dataset='cifar10',
+    cells={
+      f'{name}, {layers} layers': Sweep(
+        network=arm.wide_network(layers),
+        dataset='cifar10',
+        recipe=Recipe(
+          batch_size=128,
+          steps=1170,
+          learning_rate=0.0,
+          weight_decay=arm.weight_decay,
+          padding=4,
+          flip=True,
+        ),
+        rates=(0.1, 0.025),
+      )
+      for name, arm in arms.items()
+      for layers in LAYERS
+    },
+  )
+
+
+def depth_of(cell: str) -> int:
+  """The number in the name of a cell."""
+  return int(cell.rpartition(', ')[2].split()[0])
+
+
+def draw_depths(figure: Figure, results: Results) -> None:
+  """The best accuracy of every scheme over its depth; crosses where every run diverged."""
+  axes = figure.subplots()
+  arms = list(dict.fromkeys(cell.rpartition(', ')[0] for cell in results))
+  for number, arm in enumerate(arms):
+    cells = [cell for cell in results if cell.rpartition(', ')[0] == arm]
+    axes.plot(
+      [depth_of(cell) for cell in cells],
+      [100 * best(results[cell]).accuracy for cell in cells],
+      label=arm,
+      color=COLOURS[number % len(COLOURS)],
+      marker=_MARKERS[number % len(_MARKERS)],
+      markersize=5,
+      linewidth=1.5,
+    )
+    lost = [cell for cell in cells if np.isnan(results[cell]['accuracies']).all()]
+    axes.plot([depth_of(cell) for cell in lost], [0] * len(lost), 'x', color='black', markersize=9)
+  for level, words in ((TRAINS_FROM, 'trains'), (FAILS_TO, 'fails')):
+    axes.axhline(100 * level, color='black', linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.annotate(words, (1, 100 * level), (-2, 3), xycoords=('axes fraction', 'data'),
+                  textcoords='offset points', ha='right', fontsize='small')  # fmt: skip
+  depths = sorted({depth_of(cell) for cell in results})
+  axes.set_xscale('log')
+  axes.set_xticks(depths, [str(depth) for depth in depths])
+  axes.minorticks_off()
+  axes.set_ylim(-3, 100)
+  axes.set_xlabel('depth: ' + ('residual blocks' if 'blocks' in next(iter(results)) else 'layers'))
+  axes.set_ylabel('test accuracy, best learning rate (%)')
+  plain(axes)
+  axes.legend(frameon=False, loc='center left')

@@ -1,0 +1,35 @@
+"""Either of Fixup's rules for first weights is enough."""
+
+from collections.abc import Sequence
+
+from nfnets.claims.claim import Check, Claim, Results, Scale
+from nfnets.claims.depths import FIXUP, draw_depths, on_cpu, on_gpu
+from nfnets.claims.papers import SKIPINIT
+from nfnets.claims.sweep import TRAINS_FROM, sweep, trains
+
+ARMS = {
+  'Fixup': FIXUP,
+  'zeros alone': FIXUP._replace(fixup_rules='zeros'),
+  'shrunken alone': FIXUP._replace(fixup_rules='shrunken'),
+}
+
+
+def judge(results: Results) -> Sequence[Check]:
+  """All rules, and either alone, train at every depth."""
+  return [trains(cell, measured) for cell, measured in results.items()]
+
+
+CLAIM = Claim(
+  name='fixup_rules',
+  title="Either of Fixup's rules is enough",
+  paper=SKIPINIT,
+  where='section on Fixup',
+  says='Fixup trains deep networks because its branches start small.  Two of its rules do that, '
+  'and either is enough: zeros in the last layer of each branch, or first weights of the other '
+  'layers times d^(-1/(2m - 2)), for d blocks of m layers.',
+  rule=f'With both rules and with either alone, {TRAINS_FROM:.0%} test accuracy at every depth.',
+  settings={Scale.CPU: on_cpu(ARMS), Scale.GPU: on_gpu(ARMS)},
+  measure=sweep,
+  judge=judge,
+  draw=draw_depths,
+)
