@@ -42,7 +42,7 @@ class Arm(NamedTuple):
     """With fully connected layers."""
     gain = blocks**-0.5 if self.gain_by_depth else self.skip_gain or 0.0
     rules = self.fixup_rules or 'both'
-    return ResidualMLP(scheme=self.mlp, blocks=blocks, skip_gain=gain, fixup_rules=rules)
+    return ResidualMLP(scheme=self.mlp, blocks=blocks, width=32, skip_gain=gain, fixup_rules=rules)
 
   def wide_network(self, layers: int) -> Model:
     """The Wide ResNet, twice as wide as a ResNet, for ten classes."""
@@ -76,7 +76,7 @@ def on_cpu(arms: Mapping[str, Arm]) -> Setting[Sweep]:
         network=arm.network(blocks),
         dataset='fashion_mnist',
         pooled=2,
-        recipe=Recipe(batch_size=128, steps=150, learning_rate=0.0, weight_decay=arm.weight_decay),
+        recipe=Recipe(batch_size=64, steps=120, learning_rate=0.0, weight_decay=arm.weight_decay),
         rates=(0.2, 0.05, 0.0125),
       )
       for name, arm in arms.items()

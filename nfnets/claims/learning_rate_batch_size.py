@@ -65,10 +65,10 @@ _CPU = _cells(
     name: ResidualMLP(scheme=arm.mlp, blocks=6, skip_gain=arm.skip_gain or 0.0)
     for name, arm in _ARMS.items()
   },
-  batches=(16, 64, 256, 1024),
-  rates={batch: _powers(-10, 2) for batch in (16, 64, 256, 1024)},
-  images=16_384,
-  epochs=2,
+  batches=(32, 128, 512, 1024),
+  rates={32: _powers(-10, -2), 128: _powers(-9, 0), 512: _powers(-8, 2), 1024: _powers(-7, 3)},
+  images=8192,
+  epochs=4,
   dataset='fashion_mnist',
   pooled=2,
   padding=0,
@@ -76,7 +76,7 @@ _CPU = _cells(
 _GPU = _cells(
   {name: create_model(f'{arm.wide}_16_4', 10) for name, arm in _ARMS.items()},
   batches=(64, 256, 1024, 4096),
-  rates={batch: _powers(-8, 3) for batch in (64, 256, 1024, 4096)},
+  rates={64: _powers(-8, -1), 256: _powers(-6, 0), 1024: _powers(-4, 2), 4096: _powers(-3, 3)},
   images=49_152,
   epochs=10,
   dataset='cifar10',

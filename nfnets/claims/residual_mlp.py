@@ -115,7 +115,7 @@ class ResidualMLP:
         leaves['b'] = jnp.zeros((blocks, width))
       params[f'{BLOCK}/~/dense{i}'] = leaves
     if scheme.gained:
-      params[BLOCK] = {'skip_gain': jnp.full(blocks, self.skip_gain)}
+      params[BLOCK] = {'skip_gain': jnp.full(blocks, self.skip_gain, jnp.float32)}
     if scheme.ruled:
       biases = [f'bias{i}{side}' for i in range(self.layers) for side in 'ab'] + ['bias_end']
       params[BLOCK] = {name: jnp.zeros(blocks) for name in biases} | {'scale': jnp.ones(blocks)}

@@ -97,7 +97,7 @@ def draw(figure: Figure, results: Results) -> None:
   }
   draw_curves(axes, curves, x='residual blocks d', y='mean square, last block over stem')
   axes.set_xscale('log')
-  axes.set_yscale('log', base=2)
+  axes.set_yscale('log')
   axes.axhline(math.e, color='black', linewidth=1, linestyle=(0, (4, 3)), label='e')
   axes.legend(frameon=False)
 

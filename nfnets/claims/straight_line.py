@@ -19,4 +19,5 @@ def fit_line(x: Any, y: Any) -> Line:
   x, y = np.asarray(x, float), np.asarray(y, float)
   slope, intercept = np.polyfit(x, y, 1)
   left = np.var(y - slope * x - intercept)
-  return Line(float(slope), float(intercept), float(1 - left / np.var(y)))
+  explained = 1 - left / np.var(y) if np.var(y) else 1.0
+  return Line(float(slope), float(intercept), float(explained))
