@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from nfnets.augment.normalize import normalize
 from nfnets.claims.claim import Check, Claim, Cost, Measured, Results, Scale, Setting, Source
+from nfnets.claims.curves import draw_curves
 from nfnets.claims.images import load_images
 from nfnets.claims.papers import SKIPINIT
-from nfnets.claims.pictures import draw_curves
 from nfnets.claims.residual_mlp import ResidualMLP
 from nfnets.claims.straight_line import Line, fit_line
 from nfnets.claims.training import Recipe, train

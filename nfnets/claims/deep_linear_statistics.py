@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nfnets.claims.claim import Check, Claim, Cost, Measured, Results, Scale, Setting, Source
+from nfnets.claims.curves import draw_curves
 from nfnets.claims.papers import SKIPINIT
-from nfnets.claims.pictures import draw_curves
 from nfnets.claims.residual_mlp import BLOCK, ResidualMLP
 from nfnets.claims.straight_line import fit_line
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nfnets.claims.claim import Cost, Results, Setting
-from nfnets.claims.pictures import COLOURS, plain
+from nfnets.claims.curves import draw_curves
 from nfnets.claims.residual_mlp import ResidualMLP
 from nfnets.claims.sweep import FAILS_TO, TRAINS_FROM, Sweep, best
 from nfnets.claims.training import Recipe
@@ -19,8 +19,6 @@ BLOCKS = (8, 50, 500)
 """Depths on a CPU, in blocks of two layers: networks of 18, 102 and 1002 layers."""
 LAYERS = (16, 100, 1000)
 """Depths on a GPU: of Wide ResNets."""
-
-_MARKERS = 'osD^v'
 
 
 class Arm(NamedTuple):
@@ -118,30 +116,29 @@ def depth_of(cell: str) -> int:
 def draw_depths(figure: Figure, results: Results) -> None:
   """The best accuracy of every scheme over its depth; crosses where every run diverged."""
   axes = figure.subplots()
-  arms = list(dict.fromkeys(cell.rpartition(', ')[0] for cell in results))
-  for number, arm in enumerate(arms):
-    cells = [cell for cell in results if cell.rpartition(', ')[0] == arm]
-    axes.plot(
-      [depth_of(cell) for cell in cells],
-      [100 * best(results[cell]).accuracy for cell in cells],
-      label=arm,
-      color=COLOURS[number % len(COLOURS)],
-      marker=_MARKERS[number % len(_MARKERS)],
-      markersize=5,
-      linewidth=1.5,
-    )
-    lost = [cell for cell in cells if np.isnan(results[cell]['accuracies']).all()]
-    axes.plot([depth_of(cell) for cell in lost], [0] * len(lost), 'x', color='black', markersize=9)
+  kind = 'residual blocks' if 'blocks' in next(iter(results)) else 'layers'
+  draw_curves(
+    axes,
+    {arm: _accuracies(results, arm) for arm in dict.fromkeys(map(_arm_of, results))},
+    x=f'depth: {kind}',
+    y='test accuracy, best learning rate (%)',
+    log_x=True,
+  )
+  lost = [cell for cell, found in results.items() if np.isnan(found['accuracies']).all()]
+  axes.plot([depth_of(cell) for cell in lost], [0] * len(lost), 'x', color='black', markersize=9)
   for level, words in ((TRAINS_FROM, 'trains'), (FAILS_TO, 'fails')):
     axes.axhline(100 * level, color='black', linewidth=0.8, linestyle=(0, (4, 3)))
     axes.annotate(words, (1, 100 * level), (-2, 3), xycoords=('axes fraction', 'data'),
                   textcoords='offset points', ha='right', fontsize='small')  # fmt: skip
-  depths = sorted({depth_of(cell) for cell in results})
-  axes.set_xscale('log')
-  axes.set_xticks(depths, [str(depth) for depth in depths])
-  axes.minorticks_off()
   axes.set_ylim(-3, 100)
-  axes.set_xlabel('depth: ' + ('residual blocks' if 'blocks' in next(iter(results)) else 'layers'))
-  axes.set_ylabel('test accuracy, best learning rate (%)')
-  plain(axes)
-  axes.legend(frameon=False, loc='center left')
+
+
+def _arm_of(cell: str) -> str:
+  return cell.rpartition(', ')[0]
+
+
+def _accuracies(results: Results, arm: str) -> tuple[list[int], list[float]]:
+  """Depths, and best accuracies in percent."""
+  cells = [cell for cell in results if _arm_of(cell) == arm]
+  depths = [depth_of(cell) for cell in cells]
+  return depths, [100 * best(results[cell]).accuracy for cell in cells]

@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nfnets.claims.claim import Check, Claim, Cost, Measured, Results, Scale, Setting
+from nfnets.claims.curves import draw_curves
 from nfnets.claims.depths import BATCHNORM, SKIPINIT
 from nfnets.claims.papers import SKIPINIT as PAPER
-from nfnets.claims.pictures import draw_curves
 from nfnets.claims.residual_mlp import ResidualMLP
 from nfnets.claims.straight_line import fit_line
 from nfnets.claims.sweep import Sweep, best, sweep
@@ -158,8 +158,7 @@ def draw(figure: Figure, results: Results) -> None:
       [_largest_stable(found[batch]) for batch in batches],
     )
     accurate[name] = (batches, [100 * best(found[batch]).accuracy for batch in batches])
-  draw_curves(rates, curves, x='batch size', y='learning rate', log_x=True)
-  rates.set_yscale('log', base=2)
+  draw_curves(rates, curves, x='batch size', y='learning rate', log_x=True, log_y=True)
   draw_curves(accuracies, accurate, x='batch size', y='test accuracy, best rate (%)', log_x=True)
 
 

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from nfnets.augment.normalize import normalize
 from nfnets.claims.claim import Check, Claim, Cost, Measured, Results, Scale, Setting, Source
+from nfnets.claims.curves import draw_curves
 from nfnets.claims.images import load_images
 from nfnets.claims.papers import SKIPINIT
-from nfnets.claims.pictures import draw_curves
 from nfnets.claims.straight_line import fit_line
 from nfnets.models.execution import Execution
 from nfnets.models.signals import signal_propagation

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nfnets.claims.claim import Check, Claim, Cost, Measured, Results, Scale, Setting, Source
+from nfnets.claims.curves import draw_curves
 from nfnets.claims.papers import SKIPINIT
-from nfnets.claims.pictures import draw_curves
 from nfnets.claims.residual_mlp import ResidualMLP
 
 _BY_DEPTH, _UNIT = 'gain 1/sqrt(d)', 'gain 1'
@@ -95,9 +95,14 @@ def draw(figure: Figure, results: Results) -> None:
     )
     for label in (_BY_DEPTH, _UNIT)
   }
-  draw_curves(axes, curves, x='residual blocks d', y='mean square, last block over stem')
-  axes.set_xscale('log')
-  axes.set_yscale('log')
+  draw_curves(
+    axes,
+    curves,
+    x='residual blocks d',
+    y='mean square, last block over stem',
+    log_x=True,
+    log_y=True,
+  )
   axes.axhline(math.e, color='black', linewidth=1, linestyle=(0, (4, 3)), label='e')
   axes.legend(frameon=False)
 

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from nfnets.claims.claim import Check, Claim, Cost, Results, Scale, Setting
 from nfnets.claims.depths import SKIPINIT, draw_depths, on_cpu, on_gpu
 from nfnets.claims.papers import SKIPINIT as PAPER
-from nfnets.claims.pictures import draw_values
 from nfnets.claims.residual_mlp import ResidualMLP
+from nfnets.claims.styles import COLOURS, finish
 from nfnets.claims.sweep import TRAINS_FROM, Sweep, best, sweep, trains
 from nfnets.claims.training import Recipe
 
@@ -102,10 +102,13 @@ def draw(figure: Figure, results: Results) -> None:
   by_depth = {cell: found for cell, found in results.items() if 'long run' not in cell}
   draw_depths(left, by_depth)
   axes = right.subplots()
-  values = {label: _accuracies(results, label) for label in _DECAYS}
-  draw_values(axes, values, y='test accuracy of long runs (%)')
-  shown = [accuracy for accuracies in values.values() for accuracy in accuracies]
-  axes.set_ylim(min(shown) - 2, max(shown) + 2)
+  for place, label in enumerate(_DECAYS):
+    accuracies = _accuracies(results, label)
+    axes.plot([place] * len(accuracies), accuracies, 'o', color=COLOURS[0], markersize=5)
+    axes.plot(place, np.mean(accuracies), '_', color='black', markersize=30)
+  axes.set_xticks(range(len(_DECAYS)), list(_DECAYS))
+  axes.set_xlim(-0.5, len(_DECAYS) - 0.5)
+  finish(axes, x='', y='test accuracy of long runs, mean (%)')
 
 
 CLAIM = Claim(

@@ -6,14 +6,25 @@ from nfnets import names
 from nfnets.claims import (
   activation_gains,
   bn_signal,
+  branch_downscaling,
+  deep_linear_statistics,
+  fixup_rules,
+  learning_rate_batch_size,
   mean_shift,
   network_sizes,
   nf_recursion,
+  nf_trains_deep,
   path_lengths,
   plain_signal,
   relu_order,
+  relu_statistics,
   scaled_ws,
+  skipinit_trains,
+  skipinit_variance,
+  skipinit_without_l2,
+  sqrt2_fails_deep,
   squeeze_excite_scale,
+  unit_gain_fails,
 )
 from nfnets.claims.claim import Claim
 
@@ -28,6 +39,18 @@ CLAIMS: tuple[Claim[Any], ...] = (
   activation_gains.CLAIM,
   nf_recursion.CLAIM,
   squeeze_excite_scale.CLAIM,
+  # Depth: batch normalization and what takes its place.
+  deep_linear_statistics.CLAIM,
+  relu_statistics.CLAIM,
+  branch_downscaling.CLAIM,
+  skipinit_variance.CLAIM,
+  skipinit_trains.CLAIM,
+  unit_gain_fails.CLAIM,
+  sqrt2_fails_deep.CLAIM,
+  skipinit_without_l2.CLAIM,
+  fixup_rules.CLAIM,
+  nf_trains_deep.CLAIM,
+  learning_rate_batch_size.CLAIM,
   # The networks.
   network_sizes.CLAIM,
 )

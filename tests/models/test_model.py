@@ -181,11 +181,11 @@ def test_each_of_fixups_rules_holds_alone(rules, has_zeros, is_shrunken):
     ({'standardization_dtype': 'float16'}, r"^standardization_dtype='float16' is not known: "),
     (
       {'name': 'fixup_resnet50', 'se_ratio': 0.5},
-      r'^se_ratio=0.5: fixup_resnet50 has no such option; it has activation, drop_rate, stoch',
+      r'^se_ratio=0.5: fixup_resnet50 has no such option; it has activation, drop_rate, fixup_r',
     ),
     (
       {'name': 'fixup_resnet50', 'fixup_rules': 'none'},
-      r"^fixup_rules='none' is not known: it is one of both, zeros, shrunken$",
+      r"^fixup_rules='none' is not known: it is one of both, shrunken, zeros$",
     ),
     ({'fixup_rules': 'both'}, r"^fixup_rules='both': nfnet_tiny has no such option; it has "),
     ({'name': 'resnet50', 'alpha': 0.5}, r'^alpha=0.5: resnet50 has no such option; it has '),
