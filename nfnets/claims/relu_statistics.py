@@ -1,6 +1,7 @@
 """The variances of a convolutional residual network with ReLU and batch normalization."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -52,7 +53,8 @@ def measure(cell: Statistics, source: Source) -> Measured:
   model = cell.model(pixels.shape[-1])
   params, state = model.init(jax.random.key(cell.seed))
   signals = signal_propagation(model, params, x, state=state)
-  _, state = jax.jit(lambda: model.apply(params, state, None, x, is_training=True))()
+  forward = jax.jit(functools.partial(model.apply, is_training=True))
+  _, state = forward(params, state, None, x)
   moving = {'mean_ema': [], 'var_ema': []}
   for number in range(cell.blocks):
     block = 'WideResNet/~/res_block_v2' + (f'_{number}' if number else '')
