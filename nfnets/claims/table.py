@@ -5,9 +5,17 @@ from typing import Any
 from nfnets import names
 from nfnets.claims import (
   activation_gains,
+  agc_batch_size,
+  agc_clipping_factor,
+  agc_layers,
+  agc_norms,
+  augmentation_gap,
   bn_signal,
   branch_downscaling,
   deep_linear_statistics,
+  ema,
+  explicit_regularization,
+  fast_sam,
   fixup_rules,
   learning_rate_batch_size,
   mean_shift,
@@ -18,12 +26,16 @@ from nfnets.claims import (
   plain_signal,
   relu_order,
   relu_statistics,
+  sam_gain,
   scaled_ws,
+  skip_gain_under_agc,
   skipinit_trains,
   skipinit_variance,
   skipinit_without_l2,
+  small_batch,
   sqrt2_fails_deep,
   squeeze_excite_scale,
+  transfer,
   unit_gain_fails,
 )
 from nfnets.claims.claim import Claim
@@ -51,6 +63,21 @@ CLAIMS: tuple[Claim[Any], ...] = (
   fixup_rules.CLAIM,
   nf_trains_deep.CLAIM,
   learning_rate_batch_size.CLAIM,
+  # Adaptive gradient clipping.
+  agc_batch_size.CLAIM,
+  agc_clipping_factor.CLAIM,
+  agc_layers.CLAIM,
+  agc_norms.CLAIM,
+  skip_gain_under_agc.CLAIM,
+  # Regularization.
+  small_batch.CLAIM,
+  explicit_regularization.CLAIM,
+  augmentation_gap.CLAIM,
+  ema.CLAIM,
+  sam_gain.CLAIM,
+  fast_sam.CLAIM,
+  # Transfer.
+  transfer.CLAIM,
   # The networks.
   network_sizes.CLAIM,
 )
