@@ -79,7 +79,7 @@ CLAIM = Claim(
   settings={
     Scale.CPU: Setting(
       cost=Cost.MINUTES,
-      cells=_cells(CPU, (32, 128, 512), (0.02, 0.08, 0.32, 1.28)),
+      cells=_cells(CPU, (32, 128, 256), (0.02, 0.08, 0.32, 1.28)),
       dataset='fashion_mnist',
     ),
     Scale.GPU: Setting(

@@ -92,7 +92,7 @@ CLAIM = Claim(
     'costs more than 2.'
   ),
   settings={
-    Scale.CPU: Setting(cost=Cost.MINUTES, cells=_cells(CPU, 512, 0.02), dataset='fashion_mnist'),
+    Scale.CPU: Setting(cost=Cost.MINUTES, cells=_cells(CPU, 256, 0.02), dataset='fashion_mnist'),
     Scale.GPU: Setting(cost=Cost.GPU, cells=_cells(GPU, 4096, 0.01), dataset='cifar10'),
   },
   measure=measure_run,

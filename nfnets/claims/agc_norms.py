@@ -102,7 +102,7 @@ CLAIM = Claim(
     'unit come within 3 points of their best.'
   ),
   settings={
-    Scale.CPU: Setting(cost=Cost.MINUTES, cells=_cells(CPU, 512), dataset='fashion_mnist'),
+    Scale.CPU: Setting(cost=Cost.MINUTES, cells=_cells(CPU, 256), dataset='fashion_mnist'),
     Scale.GPU: Setting(cost=Cost.GPU, cells=_cells(GPU, 4096), dataset='cifar10'),
   },
   measure=measure_run,

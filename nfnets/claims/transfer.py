@@ -139,7 +139,9 @@ CLAIM = Claim(
   settings={
     Scale.CPU: Setting(
       cost=Cost.MINUTES,
-      cells=_cells(CPU, batch=128, steps=100, rate=0.02, examples=100),
+      cells=_cells(
+        dataclasses.replace(CPU, per_256=0.8), batch=128, steps=100, rate=0.02, examples=100
+      ),
       dataset='fashion_mnist',
     ),
     Scale.GPU: Setting(

@@ -40,9 +40,9 @@ def test_a_run_is_scored_and_repeats_itself(source):
   assert first['steps'] == 20
   assert not first['diverged']
   assert 0 <= first['test_accuracy'] <= 1
-  assert measure_run(BED.run(BED.batchnorm, 20), source) != first
 
 
+@pytest.mark.slow
 def test_what_a_recipe_adds_changes_the_run(source):
   run = BED.run(BED.nf, 20, clipping=0.1)
   mixup = dataclasses.replace(NO_AUGMENTATION, mixup=0.2)
@@ -59,6 +59,7 @@ def test_what_a_recipe_adds_changes_the_run(source):
   assert len(losses) == 5
 
 
+@pytest.mark.slow
 def test_sharpness_and_time_of_sam(source):
   run = BED.run(BED.nf, 20, clipping=0.1)
   sam = but(run, sam=Sam(0.05, 0.2, same=False), steps=40)
@@ -67,6 +68,7 @@ def test_sharpness_and_time_of_sam(source):
   assert found['seconds_between_reports'] > 0
 
 
+@pytest.mark.slow
 def test_averages_are_looked_at_through_the_run(source):
   run = BED.run(BED.nf, 20, clipping=0.1)
   cell = dataclasses.replace(ema.CLAIM.settings[Scale.CPU].cells['seed 0'], run=run, looks=4)
@@ -76,6 +78,7 @@ def test_averages_are_looked_at_through_the_run(source):
   assert [len(curve) for curve in curves] == [4, 4, 4]
 
 
+@pytest.mark.slow
 def test_pre_training_and_fine_tuning(source):
   run = BED.run(BED.nf, 20)
   cell = next(iter(transfer.CLAIM.settings[Scale.CPU].cells.values()))
@@ -100,6 +103,7 @@ def test_the_bound_is_reached_after_known_numbers_of_steps(rate, clipping, steps
   assert [int(np.sum(reached < target)) + 1 for target in (0.1, 1.0)] == list(steps)
 
 
+@pytest.mark.slow
 def test_gains_of_a_network_are_watched(source):
   cells = skip_gain_under_agc.CLAIM.settings[Scale.CPU].cells
   run = BED.run(dataclasses.replace(BED.nf, skip_gain=0.0), 20, clipping=0.01)

@@ -60,11 +60,13 @@ def grid(claim, value):
   }
 
 
-def factor(edges):
+def factor(*edges):
   """Clipping above the edge of its batch fails; below it, the larger the better."""
+  cells = agc_clipping_factor.CLAIM.settings[Scale.CPU].cells
+  batches = sorted({int(cell.split()[1]) for cell in cells})
 
   def value(cell, clipping):
-    edge = edges[int(cell.split()[1])]
+    edge = edges[batches.index(int(cell.split()[1]))]
     return 0.3 if clipping > edge else 0.8 + 0.01 * clipping
 
   return grid(agc_clipping_factor, value)
@@ -121,7 +123,6 @@ def transferred(bn, nf, scratch):
 
 
 WITH_AGC = {'BN': [0.9] * 3, 'NF': [0.9, 0.89, 0.1], 'NF + AGC': [0.9] * 3}
-FLAT = {64: 2.56, 512: 2.56, 2048: 2.56}
 ALL_AUGMENTED = ('MixUp', 'CutMix', 'RandAugment', 'all')
 SHARP, BLUNT = scored(0.8, sharpness=0.1), scored(0.82, sharpness=0.02)
 
@@ -136,9 +137,9 @@ CASES = {
   ),
   'agc_clipping_factor': (
     agc_clipping_factor,
-    factor({64: 2.56, 512: 0.64, 2048: 0.16}),
-    factor(FLAT),
-    factor({64: 0.16, 512: 0.64, 2048: 2.56}),
+    factor(1.28, 0.32, 0.08),
+    factor(1.28, 1.28, 1.28),
+    factor(0.08, 0.32, 1.28),
   ),
   'agc_layers': (
     agc_layers,
