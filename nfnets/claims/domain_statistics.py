@@ -14,6 +14,7 @@ from nfnets.batchnorm import Domains
 from nfnets.claims import styles
 from nfnets.claims.claim import Check, Claim, Cost, Measured, Results, Scale, Setting, Source
 from nfnets.claims.images import Images, Split
+from nfnets.claims.network import Network
 from nfnets.claims.norm_bed import (
   LARGE,
   SMALL,
@@ -23,7 +24,7 @@ from nfnets.claims.norm_bed import (
   training_pass,
 )
 from nfnets.claims.papers import BATCHNORM
-from nfnets.claims.training import Network, train
+from nfnets.claims.training import train
 
 _SHARED, _OWN = 'shared statistics', 'own statistics'
 _AT_ONCE = 256

@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from nfnets import batchnorm
 from nfnets.claims import styles
 from nfnets.claims.claim import Check, Claim, Cost, Measured, Results, Scale, Setting, Source
+from nfnets.claims.network import Network
 from nfnets.claims.norm_bed import LARGE, SMALL, Bed, population_state
 from nfnets.claims.papers import BATCHNORM
-from nfnets.claims.training import Network, evaluate, train
+from nfnets.claims.training import evaluate, train
 
 
 class Cell(NamedTuple):

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from nfnets import batchnorm
 from nfnets.claims import styles
 from nfnets.claims.claim import Check, Claim, Cost, Measured, Results, Scale, Setting, Source
+from nfnets.claims.network import Network
 from nfnets.claims.norm_bed import LARGE, SMALL, Bed, Ghost, accuracy, population_state, trained
 from nfnets.claims.papers import BATCHNORM
-from nfnets.claims.training import Network
 
 
 class Cell(NamedTuple):

@@ -13,9 +13,10 @@ from nfnets import batchnorm
 from nfnets.claims import styles
 from nfnets.claims.claim import Check, Claim, Cost, Measured, Results, Scale, Setting, Source
 from nfnets.claims.images import Split
+from nfnets.claims.network import Network
 from nfnets.claims.norm_bed import LARGE, SMALL, Bed, Ghost, accuracy, population_state
 from nfnets.claims.papers import BATCHNORM
-from nfnets.claims.training import Network, train
+from nfnets.claims.training import train
 
 
 class Way(enum.StrEnum):

@@ -15,7 +15,9 @@ from nfnets import batchnorm
 from nfnets.augment.normalize import normalize
 from nfnets.claims.claim import Source
 from nfnets.claims.images import Images, load_images
-from nfnets.claims.training import Network, Recipe, Trained, evaluate, train
+from nfnets.claims.network import Network
+from nfnets.claims.recipe import Recipe
+from nfnets.claims.training import Trained, evaluate, train
 from nfnets.models.variants import VARIANTS
 from nfnets.models.zoo import Model
 

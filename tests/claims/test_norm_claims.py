@@ -20,7 +20,7 @@ from nfnets.claims import (
 )
 from nfnets.claims.claim import Scale, Source
 from nfnets.claims.norm_bed import Bed
-from nfnets.claims.training import Recipe
+from nfnets.claims.recipe import Recipe
 
 TINY = Bed(
   dataset='digits',
