@@ -100,10 +100,11 @@ def draw(figure: Figure, results: Results) -> None:
     right.plot([one[key] for one in found], places, 'o', color=colour, label=label)
   left.set_yticks(places, names)
   left.axvspan(-0.1, 0.1, color='#f0f0f0')
+  left.set_xticks([-0.1, -0.05, 0, 0.05, 0.1])
   right.axvline(1, color='grey', linewidth=1, linestyle=(0, (4, 3)))
   styles.finish(left, x='gamma: % above the exact value', y='')
   styles.finish(right, x='variance', y='')
-  right.legend(frameon=False)
+  right.legend(frameon=False, loc='upper left')
 
 
 CLAIM = Claim(

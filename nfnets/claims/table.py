@@ -11,6 +11,7 @@ from nfnets.claims import (
   agc_norms,
   augmentation_gap,
   batch_statistics_inference,
+  batch_independence,
   bn_signal,
   branch_downscaling,
   deep_linear_statistics,
@@ -101,6 +102,7 @@ CLAIMS: tuple[Claim[Any], ...] = (
   target_statistics.CLAIM,
   leakage.CLAIM,
   replica_equality.CLAIM,
+  batch_independence.CLAIM,
 )
 
 
