@@ -64,7 +64,13 @@ NF = Arm('nf', 'nf_wide_resnet')
 FIXUP = Arm('fixup', 'fixup_wide_resnet')
 
 
-def on_cpu(arms: Mapping[str, Arm]) -> Setting[Sweep]:
+CPU_RATES = (0.2, 0.05, 0.0125)
+GPU_RATES = (0.1, 0.025)
+TINY_RATES = (1e-3, 1e-5, 1e-7)
+"""To be tried besides before a network counts as one that no learning rate trains."""
+
+
+def on_cpu(arms: Mapping[str, Arm], rates: tuple[float, ...] = CPU_RATES) -> Setting[Sweep]:
   """MLPs on Fashion-MNIST; cells are named 'ARM, N blocks'."""
   return Setting(
     cost=Cost.MINUTES,
@@ -75,7 +81,7 @@ def on_cpu(arms: Mapping[str, Arm]) -> Setting[Sweep]:
         dataset='fashion_mnist',
         pooled=2,
         recipe=Recipe(batch_size=64, steps=120, learning_rate=0.0, weight_decay=arm.weight_decay),
-        rates=(0.2, 0.05, 0.0125),
+        rates=rates,
       )
       for name, arm in arms.items()
       for blocks in BLOCKS
@@ -83,7 +89,7 @@ def on_cpu(arms: Mapping[str, Arm]) -> Setting[Sweep]:
   )
 
 
-def on_gpu(arms: Mapping[str, Arm]) -> Setting[Sweep]:
+def on_gpu(arms: Mapping[str, Arm], rates: tuple[float, ...] = GPU_RATES) -> Setting[Sweep]:
   """Wide ResNets on CIFAR-10, for three epochs; cells are named 'ARM, N layers'."""
   return Setting(
     cost=Cost.GPU,
@@ -100,7 +106,7 @@ def on_gpu(arms: Mapping[str, Arm]) -> Setting[Sweep]:
           padding=4,
           flip=True,
         ),
-        rates=(0.1, 0.025),
+        rates=rates,
       )
       for name, arm in arms.items()
       for layers in LAYERS

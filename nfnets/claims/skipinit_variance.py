@@ -86,25 +86,20 @@ def judge(results: Results) -> Sequence[Check]:
 
 
 def draw(figure: Figure, results: Results) -> None:
-  """Both on one logarithmic scale."""
-  axes = figure.subplots()
-  curves = {
-    f'measured, {label}': (
-      [found['blocks'] for found in _of(results, label) if math.isfinite(found['growth'])],
-      [found['growth'] for found in _of(results, label) if math.isfinite(found['growth'])],
-    )
-    for label in (_BY_DEPTH, _UNIT)
-  }
-  draw_curves(
-    axes,
-    curves,
-    x='residual blocks d',
-    y='mean square, last block over stem',
-    log_x=True,
-    log_y=True,
-  )
-  axes.axhline(math.e, color='black', linewidth=1, linestyle=(0, (4, 3)), label='e')
-  axes.legend(frameon=False)
+  """What stays below e, and what doubles."""
+  left, right = figure.subplots(1, 2)
+  for axes, label in ((left, _BY_DEPTH), (right, _UNIT)):
+    found = [one for one in _of(results, label) if math.isfinite(one['growth'])]
+    depths = [one['blocks'] for one in found]
+    curves = {
+      f'measured, {label}': (depths, [one['growth'] for one in found]),
+      'derived': (depths, [(1 + one['gain'] ** 2) ** one['blocks'] for one in found]),
+    }
+    y = 'mean square, last block over stem'
+    draw_curves(axes, curves, x='residual blocks d', y=y, log_x=True, log_y=axes is right)
+  left.axhline(math.e, color='black', linewidth=1, linestyle=(0, (4, 3)), label='e')
+  left.set_ylim(0, 4)
+  left.legend(frameon=False, fontsize='small')
 
 
 CLAIM = Claim(

@@ -3,7 +3,16 @@
 from collections.abc import Sequence
 
 from nfnets.claims.claim import Check, Claim, Results, Scale
-from nfnets.claims.depths import SQRT2, depth_of, draw_depths, on_cpu, on_gpu
+from nfnets.claims.depths import (
+  CPU_RATES,
+  GPU_RATES,
+  SQRT2,
+  TINY_RATES,
+  depth_of,
+  draw_depths,
+  on_cpu,
+  on_gpu,
+)
 from nfnets.claims.papers import SKIPINIT
 from nfnets.claims.sweep import FAILS_TO, TRAINS_FROM, best, fails, sweep, trains
 
@@ -35,7 +44,10 @@ CLAIM = Claim(
   'not train.  What matters is that the shortcut dominates.',
   rule=f'The shallowest network reaches {TRAINS_FROM:.0%} test accuracy, the next is no better, '
   f'and the deepest diverges or stays at {FAILS_TO:.0%} or less, whatever the learning rate.',
-  settings={Scale.CPU: on_cpu(ARMS), Scale.GPU: on_gpu(ARMS)},
+  settings={
+    Scale.CPU: on_cpu(ARMS, CPU_RATES + TINY_RATES),
+    Scale.GPU: on_gpu(ARMS, GPU_RATES + TINY_RATES[:1]),
+  },
   measure=sweep,
   judge=judge,
   draw=draw_depths,

@@ -3,7 +3,16 @@
 from collections.abc import Sequence
 
 from nfnets.claims.claim import Check, Claim, Results, Scale
-from nfnets.claims.depths import UNIT_GAIN, depth_of, draw_depths, on_cpu, on_gpu
+from nfnets.claims.depths import (
+  CPU_RATES,
+  GPU_RATES,
+  TINY_RATES,
+  UNIT_GAIN,
+  depth_of,
+  draw_depths,
+  on_cpu,
+  on_gpu,
+)
 from nfnets.claims.papers import SKIPINIT
 from nfnets.claims.sweep import FAILS_TO, TRAINS_FROM, fails, sweep, trains
 
@@ -28,7 +37,10 @@ CLAIM = Claim(
   'trains, those of 100 and 1000 do not.',
   rule=f'The shallow network reaches {TRAINS_FROM:.0%} test accuracy; the deeper ones diverge or '
   f'stay at {FAILS_TO:.0%} or less, whatever the learning rate.',
-  settings={Scale.CPU: on_cpu(ARMS), Scale.GPU: on_gpu(ARMS)},
+  settings={
+    Scale.CPU: on_cpu(ARMS, CPU_RATES + TINY_RATES),
+    Scale.GPU: on_gpu(ARMS, GPU_RATES + TINY_RATES[:1]),
+  },
   measure=sweep,
   judge=judge,
   draw=draw_depths,
