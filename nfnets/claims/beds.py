@@ -1,6 +1,7 @@
 """The two sizes that claims on training are tried at: on a CPU and on a GPU."""
 
 import dataclasses
+from typing import Any
 
 from nfnets.claims.runs import Net, Run
 from nfnets.claims.training import Recipe
@@ -46,7 +47,7 @@ class Bed:
     )
 
 
-_SMALL = {'depths': (1, 1), 'widths': (16, 32), 'strides': (2, 2)}
+_SMALL: dict[str, Any] = {'depths': (1, 1), 'widths': (16, 32), 'strides': (2, 2)}
 
 CPU = Bed(
   dataset='fashion_mnist',
