@@ -35,6 +35,7 @@ def _of(results: Results, name: str) -> list[str]:
 def _judge(results: Results) -> list[Check]:
   names = (_BN, _NF, _REGULARIZED)
   loss = {n: np.mean([results[c]['train_loss'] for c in _of(results, n)]) for n in names}
+  rise = {n: np.mean([results[c]['test_loss'] for c in _of(results, n)]) - loss[n] for n in names}
   wide = {n: np.mean([gap(results, c) for c in _of(results, n)]) for n in names}
   return [
     Check(
@@ -44,7 +45,7 @@ def _judge(results: Results) -> list[Check]:
     ),
     Check(
       'the gap between training and test accuracy of NF is larger than that of BN',
-      f'NF {wide[_NF]:.1f} points, BN {wide[_BN]:.1f}',
+      f'NF {wide[_NF]:.1f} points, BN {wide[_BN]:.1f}; in loss NF {rise[_NF]:.2f}, BN {rise[_BN]:.2f}',
       bool(wide[_NF] > wide[_BN]),
     ),
     Check(
