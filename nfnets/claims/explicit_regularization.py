@@ -45,7 +45,8 @@ def _judge(results: Results) -> list[Check]:
     ),
     Check(
       'the gap between training and test accuracy of NF is larger than that of BN',
-      f'NF {wide[_NF]:.1f} points, BN {wide[_BN]:.1f}; in loss NF {rise[_NF]:.2f}, BN {rise[_BN]:.2f}',
+      f'NF {wide[_NF]:.1f} points, BN {wide[_BN]:.1f}; '
+      f'the gap in loss: NF {rise[_NF]:.2f}, BN {rise[_BN]:.2f}',
       bool(wide[_NF] > wide[_BN]),
     ),
     Check(
