@@ -15,7 +15,9 @@ from nfnets.models.signal_prediction import predict_signals
 from nfnets.models.signals import Signals, signal_propagation
 from nfnets.models.zoo import create_model
 
+_POINTS: dict[str, Any] = {'marker': 'o', 'markersize': 3, 'linewidth': 0}
 _EVERY_OTHER_STAGE = '#f0f0f0'
+_LOGARITHMIC_FROM = 100.0  # largest over least value of a curve
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,35 +74,48 @@ def by_stage(measured: Measured, name: str) -> list[np.ndarray]:
 
 def draw(figure: Figure, results: Results) -> None:
   """A row of two panels for each cell: the signal, and the end of the branches."""
-  figure.set_size_inches(9, 2.4 * len(results) + 0.6)
+  figure.set_size_inches(9, 2.4 * len(results) + 0.8)
   parts: Any = figure.subfigures(len(results), 1, squeeze=False)
+  legend: dict[str, Any] = {}
   for part, (name, measured) in zip(parts.flat, results.items(), strict=True):
     part.suptitle(name, x=0.01, ha='left', weight='bold', fontsize='medium')
     left, right = part.subplots(1, 2)
-    for key, label, colour in (
-      ('variance', 'average channel variance', styles.COLOURS[0]),
-      ('squared_mean', 'average channel squared mean', styles.COLOURS[1]),
-    ):
-      _plot(left, measured, key, label, colour)
-    if np.isfinite(measured.get('assumed_variance', [np.nan])).any():
-      left.plot(
-        measured['assumed_variance'],
-        color='black', linewidth=1, linestyle=(0, (4, 3)), label='the recursion',
-      )  # fmt: skip
-    _plot(right, measured, 'branch_variance', 'variance of the branch', styles.COLOURS[0])
-    variance = curve(measured, 'variance')
-    if np.nanmax(variance) > 100 * np.nanmin(variance):
-      left.set_yscale('log')
-      right.set_yscale('log')
-    for axes in (left, right):
-      _shade(axes, np.asarray(measured['stages']))
-      styles.finish(axes, x='block', y='')
-    left.legend(frameon=False, fontsize='small')
-    right.set_title('variance at the end of the branch', loc='left', fontsize='small')
+    _draw_signal(left, measured)
+    _draw_branches(right, measured)
+    handles, labels = left.get_legend_handles_labels()
+    legend |= dict(zip(labels, handles, strict=True))
+  figure.legend(
+    legend.values(), legend, loc='outside lower center', ncols=len(legend), frameon=False
+  )
 
 
-def _plot(axes: Axes, measured: Measured, key: str, label: str, colour: str) -> None:
-  axes.plot(curve(measured, key), 'o', markersize=3, color=colour, label=label)
+def _draw_signal(axes: Axes, measured: Measured) -> None:
+  variance = curve(measured, 'variance')
+  axes.plot(variance, color=styles.COLOURS[0], label='average channel variance', **_POINTS)
+  axes.plot(
+    curve(measured, 'squared_mean'),
+    color=styles.COLOURS[1], label='average channel squared mean', **_POINTS,
+  )  # fmt: skip
+  if np.isfinite(measured.get('assumed_variance', [np.nan])).any():
+    axes.plot(
+      measured['assumed_variance'],
+      color='black', linewidth=1, linestyle=(0, (4, 3)), label='the recursion',
+    )  # fmt: skip
+  if variance.max() > _LOGARITHMIC_FROM * variance.min():
+    axes.set_yscale('log')
+  _shade(axes, np.asarray(measured['stages']))
+  styles.finish(axes, x='block', y='')
+
+
+def _draw_branches(axes: Axes, measured: Measured) -> None:
+  branch = curve(measured, 'branch_variance')
+  axes.plot(branch, color=styles.COLOURS[0], **_POINTS)
+  if branch.max() > _LOGARITHMIC_FROM * branch.min():
+    axes.set_yscale('log')
+  else:
+    axes.set_ylim(0, 1.2 * branch.max())
+  _shade(axes, np.asarray(measured['stages']))
+  styles.finish(axes, x='block', y='', title='variance at the end of the branch')
 
 
 def _shade(axes: Axes, stages: np.ndarray) -> None:

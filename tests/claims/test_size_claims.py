@@ -57,3 +57,16 @@ def test_independence():
   good = {'nf': nothing, 'bn_net': mixed}
   assert verdicts(batch_independence, good) == [True] * 6
   assert verdicts(batch_independence, {'nf': mixed, 'bn_net': nothing}) == [False] * 6
+
+
+@pytest.mark.slow
+def test_independence_is_measured_on_images(digits):
+  source = Source(digits, lambda done, total: None)
+  for model, gain, least, most in (
+    ('nf_wide_resnet_16_2', 1.0, 0, 1e-4),
+    ('wide_resnet_16_2', None, 0.01, 10),
+  ):
+    cell = batch_independence.Cell(model, gain, 'digits', depths=(1, 1, 1), batch=3)
+    found = batch_independence.measure(cell, source)
+    assert list(found) == list(batch_independence._QUESTIONS)
+    assert all(least <= value < most for value in found.values())
