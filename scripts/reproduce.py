@@ -14,6 +14,7 @@ of all claims, with the pictures.  Claims about training take images of a prepar
 scripts/prepare.py fashion_mnist --data_dir=data.
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,9 @@ def try_claims(claims: Sequence[Claim[Any]]) -> None:
   for claim in claims:
     find_setting(claim, scale)
   failed = []
-  for claim in claims:
+  for number, claim in enumerate(claims, 1):
+    if len(claims) > 1:
+      print(f'claim {number} of {len(claims)}: {claim.title}', file=sys.stderr, flush=True)
     outcome = try_claim(
       claim,
       scale,

@@ -91,6 +91,7 @@ CLAIMS: tuple[Claim[Any], ...] = (
   transfer.CLAIM,
   # The networks.
   network_sizes.CLAIM,
+  batch_independence.CLAIM,
   # Batch normalization, and what "batch" means.
   precise_bn.CLAIM,
   precise_bn_batch_size.CLAIM,
@@ -102,7 +103,6 @@ CLAIMS: tuple[Claim[Any], ...] = (
   target_statistics.CLAIM,
   leakage.CLAIM,
   replica_equality.CLAIM,
-  batch_independence.CLAIM,
 )
 
 
