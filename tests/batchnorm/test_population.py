@@ -88,8 +88,7 @@ def test_what_is_no_average_stays_and_training_goes_on():
   assert_close(found, run(network.apply, network, IMAGES))
 
 
-@pytest.mark.parametrize('how', ['pmap', 'vmap'])
-def test_on_devices_all_arrive_at_the_statistics_of_one(how):
+def test_on_devices_all_arrive_at_the_statistics_of_one():
   network = KINDS['haiku']()
   forward = pass_of(network.apply)
 
@@ -97,10 +96,7 @@ def test_on_devices_all_arrive_at_the_statistics_of_one(how):
     one = batchnorm.sum_statistics(forward, network.params, network.state, images)
     return jax.lax.psum(one, 'devices')
 
-  mapped = {
-    'pmap': functools.partial(jax.pmap, devices=jax.devices()[:2]),
-    'vmap': jax.vmap,
-  }[how](sums, axis_name='devices')
+  mapped = jax.pmap(sums, axis_name='devices', devices=jax.devices()[:2])
   found = batchnorm.averages_of(jax.tree.map(lambda x: x[1], mapped(IMAGES.reshape(2, 6, 4, 4, 3))))
   _, wanted = precise(network, np.split(IMAGES, 2))
   assert_close(found, wanted)

@@ -83,8 +83,9 @@ def test_only_averages_of_batch_normalization_change_their_decay():
   assert_close(found['other'], wanted['other'], rtol=0, atol=0)
 
 
-def test_transforms_nest(network):
+def test_transforms_nest():
   """Ghost statistics in training, remembered alone; those of groups in evaluation."""
+  network = KINDS['ours']()
   apply = batchnorm.with_decay(batchnorm.ghost(network.apply, 3), 0)
   both = batchnorm.batch_statistics(apply, 6)
   trained, state = run(both, network, IMAGES)
@@ -99,8 +100,9 @@ def test_transforms_nest(network):
   assert_close(run(outermost, network, IMAGES)[0], wanted)
 
 
-def test_it_is_compiled_for_itself(network):
+def test_it_is_compiled_for_itself():
   """With and without, in either order: nothing of one shows in the other."""
+  network = KINDS['haiku']()
   plain = jax.jit(network.apply, static_argnums=4)
   first = plain(network.params, network.state, None, IMAGES, True)
   ghost = jax.jit(batchnorm.ghost(network.apply, 2), static_argnums=4)
@@ -128,9 +130,9 @@ def test_what_is_compiled_already_is_refused(transform):
 
 
 @pytest.mark.parametrize('decay', [-0.1, 1, float('nan')])
-def test_a_decay_that_is_none(network, decay):
+def test_a_decay_that_is_none(decay):
   with pytest.raises(InputError, match=r'^decay='):
-    batchnorm.with_decay(network.apply, decay)
+    batchnorm.with_decay(lambda: None, decay)
 
 
 def test_initialization_asks_for_everything():
