@@ -66,6 +66,8 @@ FIXUP = Arm('fixup', 'fixup_wide_resnet')
 
 CPU_RATES = (0.2, 0.05, 0.0125)
 GPU_RATES = (0.1, 0.025)
+LOW_RATES = (4e-3, 1e-3)
+"""For schemes that are stable at lower rates alone when they are deep."""
 TINY_RATES = (1e-3, 1e-5, 1e-7)
 """To be tried besides before a network counts as one that no learning rate trains."""
 
