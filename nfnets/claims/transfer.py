@@ -17,7 +17,9 @@ from nfnets.optim.depths import HEAD, in_places
 
 _KINDS = ('BN', 'NF')
 _SEEDS = range(3)
-_FIRST, _SECOND = (0, 1, 2, 3, 4), (5, 6, 7, 8, 9)  # classes
+# Classes: of Fashion-MNIST both halves have clothes and shoes.  With shoes and bags in one half alone
+# and 100 images, BN (seed 0) gained 0.7 points by pre-training: there was little to carry over.
+_FIRST, _SECOND = (0, 2, 5, 7, 8), (1, 3, 4, 6, 9)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,7 @@ def _cells(bed: Bed, *, batch: int, steps: int, rate: float, examples: int) -> d
   def cell(net: Net, clipping: float | None, seed: int) -> _Cell:
     run = bed.run(net, batch, clipping=clipping, seed=seed)
     fine_tuning = dataclasses.replace(
-      run.recipe, steps=steps, warmup_steps=steps // 10, learning_rate=rate, batch_size=50
+      run.recipe, steps=steps, warmup_steps=steps // 10, learning_rate=rate, batch_size=25
     )
     return _Cell(run=run, fine_tuning=fine_tuning, examples=examples)
 
@@ -140,7 +142,7 @@ CLAIM = Claim(
     Scale.CPU: Setting(
       cost=Cost.MINUTES,
       cells=_cells(
-        dataclasses.replace(CPU, per_256=0.8), batch=128, steps=100, rate=0.02, examples=100
+        dataclasses.replace(CPU, per_256=0.8), batch=128, steps=100, rate=0.02, examples=50
       ),
       dataset='fashion_mnist',
     ),
