@@ -17,8 +17,8 @@ from nfnets.optim.depths import HEAD, in_places
 
 _KINDS = ('BN', 'NF')
 _SEEDS = range(3)
-# Classes: of Fashion-MNIST both halves have clothes and shoes.  With shoes and bags in one half alone
-# and 100 images, BN (seed 0) gained 0.7 points by pre-training: there was little to carry over.
+# Classes: of Fashion-MNIST both halves have clothes and shoes.  With shoes in one half alone, and
+# 100 images, BN (seed 0) gained 0.7 points by pre-training: there was little to carry over.
 _FIRST, _SECOND = (0, 2, 5, 7, 8), (1, 3, 4, 6, 9)
 
 
