@@ -67,13 +67,24 @@ FIXUP = Arm('fixup', 'fixup_wide_resnet')
 CPU_RATES = (0.2, 0.05, 0.0125)
 GPU_RATES = (0.1, 0.025)
 LOW_RATES = (4e-3, 1e-3)
+LOWEST_RATES = (2.5e-4, 6e-5)
 """For schemes that are stable at lower rates alone when they are deep."""
 TINY_RATES = (1e-3, 1e-5, 1e-7)
 """To be tried besides before a network counts as one that no learning rate trains."""
 
 
-def on_cpu(arms: Mapping[str, Arm], rates: tuple[float, ...] = CPU_RATES) -> Setting[Sweep]:
-  """MLPs on Fashion-MNIST; cells are named 'ARM, N blocks'."""
+def on_cpu(
+  arms: Mapping[str, Arm],
+  rates: tuple[float, ...] = CPU_RATES,
+  deepest_rates: tuple[float, ...] = (),
+) -> Setting[Sweep]:
+  """MLPs on Fashion-MNIST; cells are named 'ARM, N blocks'.
+
+  Args:
+    arms: by name.
+    rates: for all of them.
+    deepest_rates: for the deepest besides.
+  """
   return Setting(
     cost=Cost.MINUTES,
     dataset='fashion_mnist',
@@ -83,7 +94,7 @@ def on_cpu(arms: Mapping[str, Arm], rates: tuple[float, ...] = CPU_RATES) -> Set
         dataset='fashion_mnist',
         pooled=2,
         recipe=Recipe(batch_size=64, steps=120, learning_rate=0.0, weight_decay=arm.weight_decay),
-        rates=rates,
+        rates=rates + (deepest_rates if blocks == BLOCKS[-1] else ()),
       )
       for name, arm in arms.items()
       for blocks in BLOCKS
