@@ -71,7 +71,7 @@ def _statistics(network: Any, params: Any, state: Any, batches: Any, size: int) 
     )(parts)
     return jax.tree.map(lambda leaf: leaf.sum(0), sums)
 
-  sums = [sum_all(x) for x in batches]
+  sums = [sum_all(x) for x in batches if len(x) == _AT_ONCE]
   averages = batchnorm.averages_of(jax.tree.map(lambda *leaves: sum(leaves), *sums))
   return averages
 
@@ -80,7 +80,8 @@ def _in_order(forward: Pass, params: Any, state: Any, x: jax.Array) -> list[str]
   """Paths of the layers, as `x` comes through them."""
   order: list[str] = []
   with hk.intercept_methods(on_calls(lambda call: order.append(call.path))):
-    jax.eval_shape(forward, params, state, x)
+    # A function of its own: of one that was traced before, JAX would not call a layer again.
+    jax.eval_shape(lambda params, state: forward(params, state, x), params, state)
   return order
 
 

@@ -28,7 +28,7 @@ TINY = Bed(
   widths=(8, 8),
   strides=(2, 1),
   stem_channels=4,
-  recipe=Recipe(batch_size=160, steps=20, learning_rate=0.1),
+  recipe=Recipe(batch_size=128, steps=20, learning_rate=0.1),
 )
 
 
@@ -188,7 +188,9 @@ def test_a_small_run_can_be_judged_and_drawn(module, digits):
 
 
 def tiny(cell):
-  small = cell._replace(bed=dataclasses.replace(TINY, family=cell.bed.family))
+  recipe = dataclasses.replace(TINY.recipe, batch_size=cell.bed.recipe.batch_size)
+  bed = dataclasses.replace(TINY, family=cell.bed.family, recipe=recipe)
+  small = cell._replace(bed=bed)
   for field, value in {'draws': 1, 'looks': 4, 'steps': 2, 'last_steps': 5}.items():
     if field in cell._fields:
       small = small._replace(**{field: value})
