@@ -16,6 +16,7 @@ def _judge(results: Results) -> list[Check]:
   got = {way: accuracies(results, way) for way in (_WITHOUT, _WITH)}
   gain = sum(got[_WITH]) / len(got[_WITH]) - sum(got[_WITHOUT]) / len(got[_WITHOUT])
   sharp = {way: mean(results, way, 'sharpness') for way in (_WITHOUT, _WITH)}
+  loss = {way: mean(results, way, 'train_loss') for way in (_WITHOUT, _WITH)}
   slower = mean(results, _WITH, 'seconds_between_reports') / mean(
     results, _WITHOUT, 'seconds_between_reports'
   )
@@ -27,7 +28,8 @@ def _judge(results: Results) -> list[Check]:
     ),
     Check(
       'after SAM the loss rises less than half as much at a distance of 0.05 uphill',
-      f'by {sharp[_WITH]:.4f}, without SAM by {sharp[_WITHOUT]:.4f}',
+      f'by {sharp[_WITH]:.4f} from {loss[_WITH]:.3f}, '
+      f'without SAM by {sharp[_WITHOUT]:.4f} from {loss[_WITHOUT]:.3f}',
       sharp[_WITH] < 0.5 * sharp[_WITHOUT],
     ),
   ]
