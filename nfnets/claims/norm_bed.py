@@ -171,7 +171,7 @@ def training_batches(
 
 def normalized(images: Images, pixels: np.ndarray) -> jax.Array:
   """[N, H, W, C] uint8 as the network is fed, float32."""
-  return normalize(pixels, images.mean, images.std, jnp.float32)
+  return normalize(jnp.asarray(pixels), images.mean, images.std, jnp.float32)
 
 
 def population_state(
