@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -44,8 +45,8 @@ def measure(cell: Downscaling, source: Source) -> Measured:
   if cell.recipe.steps:
     trained = train(cell.network, images, cell.recipe, tell=source.tell)
     params, state = trained.params, trained.state
-  pixels = images.test.images[: cell.examples]
-  x = normalize(pixels, images.mean, images.std, np.float32)
+  pixels = jnp.asarray(images.test.images[: cell.examples])
+  x = normalize(pixels, images.mean, images.std, jnp.float32)
   flow, _ = jax.jit(cell.network.flow)(params, state, x)
   ratios = np.sqrt(np.asarray(flow.branch_variance) / np.asarray(flow.skip_variance))
   return {'ratios': ratios}

@@ -5,6 +5,7 @@ import functools
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -48,8 +49,8 @@ class Statistics:
 def measure(cell: Statistics, source: Source) -> Measured:
   """At every block: the signal, and the moving statistics of the normalization in front of it."""
   images = load_images(source, cell.dataset, pooled=cell.pooled)
-  pixels = images.train.images[: cell.examples]
-  x = normalize(pixels, images.mean, images.std, np.float32)
+  pixels = jnp.asarray(images.train.images[: cell.examples])
+  x = normalize(pixels, images.mean, images.std, jnp.float32)
   model = cell.model(pixels.shape[-1])
   params, state = model.init(jax.random.key(cell.seed))
   signals = signal_propagation(model, params, x, state=state)

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from nfnets.claims.running_averages import BlockState, fresh_averages, normalize
 from nfnets.models.activations import Activation, find_activation
@@ -202,13 +201,13 @@ class ResidualMLP:
     activation: Activation = find_activation(self.activation)
     return activation(x) if SCHEMES[self.scheme].standardized else activation.function(x)
 
-  def _betas(self) -> np.ndarray:
+  def _betas(self) -> jax.Array:
     """[blocks] what normalizer-free blocks multiply their input by."""
     alpha = SCHEMES[self.scheme].alpha
     places = walk(
       self.width, widths=(self.width,), depths=(self.blocks,), strides=(1,), alpha=alpha
     )
-    return np.array([place.beta for place in places], np.float32)
+    return jnp.array([place.beta for place in places], jnp.float32)
 
   def _first_weights(self, layer: int) -> float:
     """Standard deviation of a branch's weights, times the square root of the fan-in."""

@@ -106,7 +106,7 @@ def judge(results: Results) -> Sequence[Check]:
 
 def draw(figure: Figure, results: Results) -> None:
   """By depth, and the long runs."""
-  left, right = figure.subfigures(1, 2, width_ratios=(3, 2))
+  left, right = figure.subfigures(1, 2, width_ratios=(3, 2), squeeze=False).flat
   by_depth = {cell: found for cell, found in results.items() if 'long run' not in cell}
   draw_depths(left, by_depth)
   axes = right.subplots()
