@@ -40,7 +40,7 @@ def draw(figure: Figure, results: Results) -> None:
     errors = [found[way] for found in results.values()]
     axes.bar(places + 0.25 * (number - 1), errors, 0.22, color=colour, label=way)
   axes.set_xticks(places, list(results))
-  axes.legend(frameon=False)
+  axes.legend(frameon=False, loc='upper left', bbox_to_anchor=(1, 1))
   styles.finish(axes, x='normalization batch size of training', y='test error, %')
 
 

@@ -170,7 +170,7 @@ def draw(figure: Figure, results: Results) -> None:
     means = [np.mean(found[used]) for found in results.values()]
     axes.bar(places + shift, means, 0.36, color=colour, label=f'used with {used}')
   axes.set_xticks(places, [name.replace(', ', ',\n') for name in results])
-  axes.legend(frameon=False, loc='lower right')
+  axes.legend(frameon=False, loc='upper left', bbox_to_anchor=(1, 1))
   styles.finish(axes, x='trained with', y='test accuracy, mean of the domains, %')
 
 

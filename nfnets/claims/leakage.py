@@ -140,7 +140,7 @@ def draw(figure: Figure, results: Results) -> None:
       places + shift, [found[key] for found in results.values()], 0.36, color=colour, label=key
     )
   axes.set_xticks(places, [name.replace(', ', ',\n') for name in results])
-  axes.legend(frameon=False, loc='lower left')
+  axes.legend(frameon=False, loc='upper left', bbox_to_anchor=(1, 1))
   styles.finish(axes, x='normalized together', y='accuracy, %')
 
 

@@ -107,7 +107,7 @@ def draw(figure: Figure, results: Results) -> None:
     accuracies = [found[name] for found in results.values()]
     axes.bar(places + shift, accuracies, 0.36, color=colour, label=f'statistics of {name} images')
   axes.set_xticks(places, list(results))
-  axes.legend(frameon=False, loc='lower right')
+  axes.legend(frameon=False, loc='upper left', bbox_to_anchor=(1, 1))
   styles.finish(axes, x='corruption', y='test accuracy, %')
 
 
