@@ -3,53 +3,58 @@
 from typing import Any
 
 from nfnets import names
-from nfnets.claims import (
-  activation_gains,
+from nfnets.claims.claim import Claim
+from nfnets.claims.depth import (
+  fixup_rules,
+  learning_rate_batch_size,
+  nf_trains_deep,
+  skipinit_trains,
+  skipinit_without_l2,
+  sqrt2_fails_deep,
+  unit_gain_fails,
+)
+from nfnets.claims.learning import (
   agc_batch_size,
   agc_clipping_factor,
   agc_layers,
   agc_norms,
   augmentation_gap,
-  batch_independence,
-  batch_statistics_inference,
+  ema,
+  explicit_regularization,
+  fast_sam,
+  sam_gain,
+  skip_gain_under_agc,
+  small_batch,
+  transfer,
+)
+from nfnets.claims.networks import batch_independence, network_sizes
+from nfnets.claims.signal import (
+  activation_gains,
   bn_signal,
   branch_downscaling,
   deep_linear_statistics,
-  domain_statistics,
-  ema,
-  ema_large_batch,
-  explicit_regularization,
-  fast_sam,
-  fixup_rules,
-  frozen_bn,
-  leakage,
-  learning_rate_batch_size,
   mean_shift,
-  network_sizes,
   nf_recursion,
-  nf_trains_deep,
-  normalization_batch_size,
   path_lengths,
   plain_signal,
-  precise_bn,
-  precise_bn_batch_size,
   relu_order,
   relu_statistics,
-  replica_equality,
-  sam_gain,
   scaled_ws,
-  skip_gain_under_agc,
-  skipinit_trains,
   skipinit_variance,
-  skipinit_without_l2,
-  small_batch,
-  sqrt2_fails_deep,
   squeeze_excite_scale,
-  target_statistics,
-  transfer,
-  unit_gain_fails,
 )
-from nfnets.claims.claim import Claim
+from nfnets.claims.statistics import (
+  batch_statistics_inference,
+  domain_statistics,
+  ema_large_batch,
+  frozen_bn,
+  leakage,
+  normalization_batch_size,
+  precise_bn,
+  precise_bn_batch_size,
+  replica_equality,
+  target_statistics,
+)
 
 CLAIMS: tuple[Claim[Any], ...] = (
   # The signal at initialization.

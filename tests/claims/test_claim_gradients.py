@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from nfnets.augment.augment import Augmentation
-from nfnets.claims.gradients import Pixels, step_gradient
-from nfnets.claims.images import Split
-from nfnets.claims.recipe import Recipe, Sam, make_optimizer
+from nfnets.claims.beds.gradients import Pixels, step_gradient
+from nfnets.claims.beds.images import Split
+from nfnets.claims.beds.recipe import Recipe, Sam, make_optimizer
 from nfnets.optim import ascend
 
 PIXELS = Pixels(mean=(100.0,), std=(50.0,), classes=3)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from nfnets.claims.beds.images import Split, load_images
 from nfnets.claims.claim import Source
-from nfnets.claims.images import Split, load_images
 from nfnets.errors import InputError
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import optax
 import pytest
 
+from nfnets.claims.beds.images import load_images
+from nfnets.claims.beds.training import Recipe, evaluate, shuffled, train
 from nfnets.claims.claim import Source
-from nfnets.claims.images import load_images
-from nfnets.claims.training import Recipe, evaluate, shuffled, train
 
 RECIPE = Recipe(batch_size=64, steps=60, learning_rate=0.5, warmup_steps=5, clipping=0.1)
 

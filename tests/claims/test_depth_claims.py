@@ -9,25 +9,27 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from nfnets.claims import (
-  branch_downscaling,
-  deep_linear_statistics,
+from nfnets.claims.beds.depths import SKIPINIT_BY_DEPTH, UNIT_GAIN, depth_of
+from nfnets.claims.beds.residual_mlp import ResidualMLP
+from nfnets.claims.beds.straight_line import fit_line
+from nfnets.claims.beds.sweep import Sweep, best, sweep
+from nfnets.claims.beds.training import Recipe
+from nfnets.claims.claim import Scale, Source
+from nfnets.claims.depth import (
   fixup_rules,
   learning_rate_batch_size,
   nf_trains_deep,
-  relu_statistics,
   skipinit_trains,
-  skipinit_variance,
   skipinit_without_l2,
   sqrt2_fails_deep,
   unit_gain_fails,
 )
-from nfnets.claims.claim import Scale, Source
-from nfnets.claims.depths import SKIPINIT_BY_DEPTH, UNIT_GAIN, depth_of
-from nfnets.claims.residual_mlp import ResidualMLP
-from nfnets.claims.straight_line import fit_line
-from nfnets.claims.sweep import Sweep, best, sweep
-from nfnets.claims.training import Recipe
+from nfnets.claims.signal import (
+  branch_downscaling,
+  deep_linear_statistics,
+  relu_statistics,
+  skipinit_variance,
+)
 
 NOWHERE = Source(Path('/'), lambda done, total: None)
 DEEP = (skipinit_trains, fixup_rules, nf_trains_deep)

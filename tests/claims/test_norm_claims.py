@@ -6,7 +6,10 @@ import dataclasses
 import pytest
 from matplotlib.figure import Figure
 
-from nfnets.claims import (
+from nfnets.claims.beds.norm_bed import Bed
+from nfnets.claims.beds.recipe import Recipe
+from nfnets.claims.claim import Scale, Source
+from nfnets.claims.statistics import (
   batch_statistics_inference,
   domain_statistics,
   ema_large_batch,
@@ -18,9 +21,6 @@ from nfnets.claims import (
   replica_equality,
   target_statistics,
 )
-from nfnets.claims.claim import Scale, Source
-from nfnets.claims.norm_bed import Bed
-from nfnets.claims.recipe import Recipe
 
 TINY = Bed(
   dataset='digits',

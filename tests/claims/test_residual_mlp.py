@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nfnets.claims.residual_mlp import BLOCK, HEAD, NORM, SCHEMES, STEM, ResidualMLP
-from nfnets.claims.running_averages import DECAY, fresh_averages, normalize
+from nfnets.claims.beds.residual_mlp import BLOCK, HEAD, NORM, SCHEMES, STEM, ResidualMLP
+from nfnets.claims.beds.running_averages import DECAY, fresh_averages, normalize
 from nfnets.models.activations import find_activation
 from nfnets.optim.groups import group_of
 

@@ -5,19 +5,18 @@ import math
 import numpy as np
 import pytest
 
-from nfnets.claims import (
+from nfnets.claims.beds import propagation, stacks
+from nfnets.claims.claim import Source
+from nfnets.claims.signal import (
   activation_gains,
   bn_signal,
   mean_shift,
   nf_recursion,
   plain_signal,
-  propagation,
   relu_order,
   scaled_ws,
   squeeze_excite_scale,
-  stacks,
 )
-from nfnets.claims.claim import Source
 from nfnets.models.plan import walk
 
 STAGES = np.repeat([0, 1, 2], 5)

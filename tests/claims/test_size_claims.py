@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from nfnets.claims import batch_independence, network_sizes, path_lengths
 from nfnets.claims.claim import Source
+from nfnets.claims.networks import batch_independence, network_sizes
+from nfnets.claims.signal import path_lengths
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from nfnets.claims import ema, skip_gain_under_agc, transfer
-from nfnets.claims.beds import CPU
+from nfnets.claims.beds.recipe import NO_AUGMENTATION, Sam
+from nfnets.claims.beds.runs import measure_run
+from nfnets.claims.beds.sam import measure_sam
+from nfnets.claims.beds.sizes import CPU
 from nfnets.claims.claim import Scale, Source
-from nfnets.claims.recipe import NO_AUGMENTATION, Sam
-from nfnets.claims.runs import measure_run
-from nfnets.claims.sam import measure_sam
+from nfnets.claims.learning import ema, skip_gain_under_agc, transfer
 
 TINY = {'depths': (1,), 'widths': (8,), 'strides': (2,)}
 BED = dataclasses.replace(

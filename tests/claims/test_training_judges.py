@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import pytest
 from matplotlib.figure import Figure
 
-from nfnets.claims import (
+from nfnets.claims.claim import Scale
+from nfnets.claims.learning import (
   agc_batch_size,
   agc_clipping_factor,
   agc_layers,
@@ -19,7 +20,6 @@ from nfnets.claims import (
   small_batch,
   transfer,
 )
-from nfnets.claims.claim import Scale
 
 
 def scored(test, train=0.9, *, loss=0.1, sharpness=0.1, diverged=False):

@@ -1,0 +1,1 @@
+"""What claims share: images, training, networks, grids and pictures."""

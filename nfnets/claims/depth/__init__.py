@@ -1,0 +1,1 @@
+"""Claims on networks of many blocks, and on how fast they can learn."""

@@ -1,0 +1,1 @@
+"""Claims on training: clipping, regularization, averages, sharpness, transfer."""

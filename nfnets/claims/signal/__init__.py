@@ -1,0 +1,1 @@
+"""Claims on the signal in networks at initialization."""
