@@ -28,6 +28,18 @@ def test_names_are_unique_and_found():
     find_claim('path_length')
 
 
+def test_a_cpu_tries_at_least_25():
+  assert sum(Scale.CPU in claim.settings for claim in CLAIMS) >= 25
+
+
+@EACH_CLAIM
+def test_the_guide_explains_it(claim: Claim):
+  guide = (KEPT.parents[1] / 'claims-guide.md').read_text(encoding='utf-8')
+  section = guide.partition(f'(results/claims.md#{claim.name})')[2].partition('\n### ')[0]
+  assert len(section.split()) > 40
+  assert '[numbers' not in section
+
+
 def is_frozen(cell: object) -> bool:
   parameters = getattr(type(cell), '__dataclass_params__', None)
   return isinstance(cell, tuple) or (dataclasses.is_dataclass(cell) and parameters.frozen)
