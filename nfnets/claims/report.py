@@ -55,10 +55,8 @@ def _summary(outcomes: Iterable[Outcome]) -> Iterator[str]:
     tried = [outcome for outcome in outcomes if outcome.scale == scale]
     if not tried:
       continue
-    counts = [
-      f'{sum(_verdict(outcome) == word for outcome in tried)} {word}'
-      for word in dict.fromkeys(map(_verdict, tried))
-    ]
+    words = [outcome.verdict if outcome.found else _verdict(outcome) for outcome in tried]
+    counts = [f'{words.count(word)} {word}' for word in dict.fromkeys(words)]
     seconds = sum(outcome.seconds for outcome in tried)
     yield (
       f'- {len(tried)} at `--scale={scale}`: {"; ".join(counts)}. '
