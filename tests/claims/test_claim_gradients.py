@@ -83,6 +83,7 @@ def test_mixed_images_have_mixed_labels_and_keep_their_channels(params, split):
   np.testing.assert_allclose(mixed, plain, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_randaugment_changes_grey_images(params, split):
   layers = Augmentation(mixup=None, cutmix=None, layers=2, magnitude=5.0, distinct=False)
   _, plain = gradient(RECIPE, params, split)

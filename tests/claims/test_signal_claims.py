@@ -122,10 +122,11 @@ def test_gains(tmp_path):
 @pytest.mark.parametrize(
   ('measure', 'cell', 'blocks'),
   [
-    (
+    pytest.param(
       propagation.measure,
       propagation.Cell(model='nf_wide_resnet_16_2', skip_gain=1.0, size=8, batch=2),
       6,
+      marks=pytest.mark.slow,
     ),
     (
       stacks.measure,

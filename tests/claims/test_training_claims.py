@@ -33,6 +33,7 @@ def but(run, **recipe):
   return dataclasses.replace(run, recipe=dataclasses.replace(run.recipe, **recipe))
 
 
+@pytest.mark.slow
 def test_a_run_is_scored_and_repeats_itself(source):
   run = BED.run(BED.nf, 20, clipping=0.1)
   first, second = measure_run(run, source), measure_run(run, source)
