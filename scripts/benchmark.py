@@ -37,6 +37,7 @@ from typing import Any
 from absl import flags
 
 from nfnets import command_line
+from nfnets.allocator import keep_freed_memory
 from nfnets.benchmarks import compile, convolutions, init, input, input_memory, load, speeds, step
 from nfnets.benchmarks.workload import Workload
 from nfnets.data.folders import find_dataset
@@ -97,6 +98,7 @@ _PEERS = {'train': 'timm', 'infer': 'timm', 'input': 'tf.data'}
 
 def main(argv: list[str]) -> None:
   """Measures."""
+  keep_freed_memory()
   if len(argv) != 2 or argv[1] not in _BENCHMARKS:
     raise InputError(
       f'name what to measure, {" or ".join(_BENCHMARKS)}, not {" ".join(argv[1:])!r}: '

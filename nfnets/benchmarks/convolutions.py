@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from nfnets.allocator import keep_freed_memory
 from nfnets.benchmarks.timing import matmul_rate, time_calls
 from nfnets.models import direct_convolution
 from nfnets.models.convolution import convolve
@@ -80,7 +79,6 @@ class Rates:
 
 def measure(layers: Sequence[Layer] = LAYERS) -> list[Rates]:
   """Times every layer in float32, ours and XLA's in turns."""
-  keep_freed_memory()
   return [_measure(layer) for layer in layers]
 
 

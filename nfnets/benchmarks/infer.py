@@ -21,7 +21,6 @@ from nfnets.models.zoo import Model, create_model
 
 def measure(workload: Workload) -> Speed:
   """Times inference in this process."""
-  keep_freed_memory()
   model, device = _model(workload), jax.devices()[0]
   params, state = model.init(jax.random.key(0))
   shapes = _images(model, workload)
@@ -67,4 +66,5 @@ def _logits(model: Model) -> Any:
 
 
 if __name__ == '__main__':
+  keep_freed_memory()
   print(json.dumps(dataclasses.asdict(measure(read_workload(sys.argv[1])))))

@@ -48,7 +48,6 @@ def timm_name(name: str) -> str:
 
 def measure(kind: str, workload: Workload) -> Speed:
   """Times training steps or inference in this process."""
-  keep_freed_memory()
   model = create_model(workload.model)
   training = kind == 'train'
   size = workload.size or (model.variant.train_size if training else model.variant.test_size)
@@ -149,6 +148,7 @@ def _wait(device: torch.device) -> None:
 
 
 if __name__ == '__main__':
+  keep_freed_memory()
   if sys.argv[1] == 'ways':
     print(json.dumps(_WAYS[_device().type]))
   else:

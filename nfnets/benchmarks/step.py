@@ -4,7 +4,6 @@ import dataclasses
 import statistics
 from collections.abc import Callable, Sequence
 
-from nfnets.allocator import keep_freed_memory
 from nfnets.augment.augment import Augmentation
 from nfnets.benchmarks.timing import Timing, time_calls
 from nfnets.benchmarks.train import make_config, make_step
@@ -71,7 +70,6 @@ def measure(
     parts: keys of `PARTS`; the first is what the others are compared with.
     progress: is told each measurement as it comes.
   """
-  keep_freed_memory()
   steps: list[Step] = []
   for workload in workloads:
     first = None

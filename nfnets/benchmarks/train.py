@@ -90,7 +90,6 @@ def _random_batch(examples: int, derived: Derived) -> dict[str, np.ndarray]:
 
 def measure(workload: Workload) -> Speed:
   """Times training steps in this process."""
-  keep_freed_memory()
   step, derived = make_step(make_config(workload), workload.devices)
   timing, device = time_calls(step), jax.devices()[0]
   size = derived.train_geometry.size
@@ -106,4 +105,5 @@ def measure(workload: Workload) -> Speed:
 
 
 if __name__ == '__main__':
+  keep_freed_memory()
   print(json.dumps(dataclasses.asdict(measure(read_workload(sys.argv[1])))))
