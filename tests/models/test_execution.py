@@ -61,6 +61,7 @@ def test_gradients_are_the_same(execution):
   )
 
 
+@pytest.mark.slow
 def test_each_choice_keeps_less_than_the_one_before():
   everything = kept(Execution())
   convolutions = kept(Execution(remat='block', remat_policy='convolutions'))

@@ -14,6 +14,7 @@ from nfnets.models.zoo import create_model
 SMALL = ('--size=16', '--batch=4')
 
 
+@pytest.mark.slow
 def test_two_networks_as_values_and_as_a_picture(tmp_path):
   picture = tmp_path / 'both.png'
   names = ('nf_wide_resnet_16_2', 'fixup_wide_resnet_16_2')

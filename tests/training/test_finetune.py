@@ -86,6 +86,7 @@ def accuracy(model: Model, params: dict) -> float:
   return float(np.mean(np.argmax(logits, axis=-1) == HELD_OUT['labels']))
 
 
+@pytest.mark.slow
 def test_fine_tuning_beats_training_from_scratch(tmp_path: Path, model: Model):
   train = trainer(model)
   start = None

@@ -203,6 +203,7 @@ def test_randomness_follows_seed_step_and_position(micro_step) -> None:
   assert abs(float(other['loss']) - loss) > 1e-4
 
 
+@pytest.mark.slow
 def test_the_average_decays_as_configured(micro_step) -> None:
   """Below its warm-up the rate is the config's own: the average is mostly the new parameters."""
   mapping, _, start = micro_step
@@ -261,6 +262,7 @@ def test_donation_frees_the_old_state(micro_step) -> None:
   assert all(x.is_deleted() for x in jax.tree.leaves(old.params))
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_near_float32_and_keeps_float32_state() -> None:
   model, losses = micro_model(), {}
   for precision in ('float32', 'bfloat16'):
@@ -275,6 +277,7 @@ def test_bfloat16_computes_near_float32_and_keeps_float32_state() -> None:
   assert 0 < abs(losses['bfloat16'] - losses['float32']) < 0.02
 
 
+@pytest.mark.slow
 def test_a_fresh_state_trains() -> None:
   """From `model.init`, whose skip gains are zero, 30 steps on eight images lower the loss."""
   model, batch = micro_model(), micro_batches()[0]
