@@ -11,9 +11,6 @@ from nfnets.data.datasets import Dataset
 from nfnets.data.decoding import decode
 from nfnets.data.folders import find_dataset
 from nfnets.data.records import open_records
-from nfnets.errors import InputError
-
-_GREY = {'digits', 'mnist', 'fashion_mnist'}
 
 
 class Split(NamedTuple):
@@ -71,20 +68,16 @@ def load_images(source: Source, name: str, *, pooled: int = 1) -> Images:
 
 @functools.lru_cache(maxsize=2)
 def _load(data_dir: Path, name: str, pooled: int) -> Images:
-  try:
-    dataset = find_dataset(name, data_dir)
-    train = _read(data_dir, dataset, dataset.train_split, pooled)
-    test = _read(data_dir, dataset, dataset.eval_split, pooled)
-  except InputError as error:
-    raise InputError(
-      f'{error.message}; to prepare it: scripts/prepare.py {name} --data_dir={data_dir}'
-    ) from error
+  dataset = find_dataset(name, data_dir)
+  train, test = (
+    _read(data_dir, dataset, split, pooled) for split in (dataset.train_split, dataset.eval_split)
+  )
   return Images(dataset, train, test)
 
 
 def _read(data_dir: Path, dataset: Dataset, split: str, pooled: int) -> Split:
   records = open_records(data_dir, dataset, split)
-  channels = 1 if dataset.name in _GREY else 3
+  channels = 1 if len(set(dataset.mean)) == 1 else 3  # grey
   images, labels = [], []
   for number in range(len(records)):
     record = records[number]

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from nfnets.claims.beds.running_averages import BlockState, fresh_averages, normalize
+from nfnets.errors import InputError
 from nfnets.models.activations import Activation, find_activation
 from nfnets.models.plan import walk
 from nfnets.models.standardization import SCALED
@@ -141,7 +142,7 @@ class ResidualMLP:
     x = self._activate(x)
     if is_training and self.drop_rate:
       if rng is None:
-        raise ValueError('rng=None: dropout needs a key')
+        raise InputError(f'rng=None: drop_rate={self.drop_rate} needs a key in training')
       kept = jax.random.bernoulli(rng, 1 - self.drop_rate, x.shape)
       x = jnp.where(kept, x / (1 - self.drop_rate), 0)
     return {'logits': x @ params[HEAD]['w'] + params[HEAD]['b']}, state

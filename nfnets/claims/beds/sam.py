@@ -9,16 +9,24 @@ import numpy as np
 from nfnets.claims.beds.recipe import Sam
 from nfnets.claims.beds.runs import Run, accuracy, score_run
 from nfnets.claims.beds.sharpness import sharpness
-from nfnets.claims.beds.sizes import Bed
+from nfnets.claims.beds.sizes import CPU_FEW, GPU, Bed
 from nfnets.claims.beds.training import train
-from nfnets.claims.claim import Measured, Results, Source
+from nfnets.claims.claim import Cost, Measured, Results, Scale, Setting, Source
 
 SEEDS = range(3)
 _PROBED = 2000  # training images that the sharpness is measured on
 _PROBE = 0.05  # at that distance
 
 
-def sam_cells(bed: Bed, batch: int, ways: Mapping[str, Sam | None]) -> dict[str, Run]:
+def sam_settings(ways: Mapping[str, Sam | None]) -> dict[Scale, Setting[Run]]:
+  """Few images on a CPU, CIFAR-10 on a GPU."""
+  return {
+    Scale.CPU: Setting(cost=Cost.MINUTES, cells=_cells(CPU_FEW, 64, ways), dataset=CPU_FEW.dataset),
+    Scale.GPU: Setting(cost=Cost.GPU, cells=_cells(GPU, 128, ways), dataset=GPU.dataset),
+  }
+
+
+def _cells(bed: Bed, batch: int, ways: Mapping[str, Sam | None]) -> dict[str, Run]:
   """Every way to train, with every seed: 'WAY seed S'."""
   cells = {}
   for seed in SEEDS:

@@ -5,9 +5,8 @@ from matplotlib.figure import Figure
 
 from nfnets.claims.beds.pictures import draw_values
 from nfnets.claims.beds.recipe import Sam
-from nfnets.claims.beds.sam import accuracies, mean, measure_sam, sam_cells
-from nfnets.claims.beds.sizes import CPU_FEW, GPU
-from nfnets.claims.claim import Check, Claim, Cost, Results, Scale, Setting
+from nfnets.claims.beds.sam import accuracies, mean, measure_sam, sam_settings
+from nfnets.claims.claim import Check, Claim, Results
 from nfnets.claims.papers import NFNETS
 
 _RHO = 0.05
@@ -66,14 +65,7 @@ CLAIM = Claim(
     'same batch keeps at least half of the gain, that from a fifth of another batch less than '
     'half.  Times are told, not judged.'
   ),
-  settings={
-    Scale.CPU: Setting(
-      cost=Cost.MINUTES,
-      cells=sam_cells(CPU_FEW, 64, _WAYS),
-      dataset='fashion_mnist',
-    ),
-    Scale.GPU: Setting(cost=Cost.GPU, cells=sam_cells(GPU, 128, _WAYS), dataset='cifar10'),
-  },
+  settings=sam_settings(_WAYS),
   measure=measure_sam,
   judge=_judge,
   draw=_draw,

@@ -4,9 +4,8 @@ from matplotlib.figure import Figure
 
 from nfnets.claims.beds.pictures import draw_values
 from nfnets.claims.beds.recipe import Sam
-from nfnets.claims.beds.sam import accuracies, mean, measure_sam, of_way, sam_cells
-from nfnets.claims.beds.sizes import CPU_FEW, GPU
-from nfnets.claims.claim import Check, Claim, Cost, Results, Scale, Setting
+from nfnets.claims.beds.sam import accuracies, mean, measure_sam, of_way, sam_settings
+from nfnets.claims.claim import Check, Claim, Results
 from nfnets.claims.papers import SAM
 
 _WITHOUT, _WITH = 'SGD', 'SAM'
@@ -63,14 +62,7 @@ CLAIM = Claim(
     'Means over three seeds: the test accuracy is higher with SAM, and the training loss rises by '
     'less than half as much at the distance of 0.05 in the direction of its gradient.'
   ),
-  settings={
-    Scale.CPU: Setting(
-      cost=Cost.MINUTES,
-      cells=sam_cells(CPU_FEW, 64, _WAYS),
-      dataset='fashion_mnist',
-    ),
-    Scale.GPU: Setting(cost=Cost.GPU, cells=sam_cells(GPU, 128, _WAYS), dataset='cifar10'),
-  },
+  settings=sam_settings(_WAYS),
   measure=measure_sam,
   judge=_judge,
   draw=_draw,
