@@ -11,7 +11,7 @@ Everything works on the groups of channels as the first axis: [G, N, H, W, C].
 
 import functools
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -38,9 +38,7 @@ def forward(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
   """`x` [N, H, W, C] and `kernel` [3, 3, C / groups, out] -> [N, H, W, out]."""
   tiles = _transform(_OF_IMAGE, _overlapping(_groups_first(x, window)))
   of_kernel = _transform(_OF_KERNEL, _taps(kernel, window))
-  products = lax.dot_general(_flat(tiles), _flat(of_kernel), (((3,), (2,)), ((0, 1), (0, 1))))
-  shape = (_TILE, _TILE, *tiles[0][0].shape[:-1], -1)
-  outputs = _transform(_OF_OUTPUT, products.reshape(shape))
+  outputs = _transform(_OF_OUTPUT, _each(_product, tiles, of_kernel))
   return _groups_last(_joined(outputs, window))
 
 
@@ -54,8 +52,7 @@ def kernel_gradient(x: jax.Array, cotangent: jax.Array, *, window: Window) -> ja
   """The transpose of `forward` in the kernel: -> [3, 3, C / groups, out]."""
   tiles = _transform(_OF_IMAGE, _overlapping(_groups_first(x, window)))
   of_cotangent = _transform(_OF_OUTPUT.T, _apart(_groups_first(cotangent, window)))
-  products = lax.dot_general(_flat(tiles), _flat(of_cotangent), (((2,), (2,)), ((0, 1), (0, 1))))
-  taps = _transform(_OF_KERNEL.T, products.reshape(_TILE, _TILE, *products.shape[1:]))
+  taps = _transform(_OF_KERNEL.T, _each(_summed_product, tiles, of_cotangent))
   return _from_taps(jnp.stack([jnp.stack(row) for row in taps]))
 
 
@@ -108,10 +105,33 @@ def _joined(grid: _Grid, window: Window) -> jax.Array:
   return joined[:, :, : window.image[0], : window.image[1]]
 
 
-def _flat(grid: _Grid) -> jax.Array:
-  """A grid of [G, ..., C] -> [16, G, rest, C]."""
-  stacked = jnp.stack([array for row in grid for array in row])
-  return stacked.reshape(*stacked.shape[:2], -1, stacked.shape[-1])
+def _each(
+  function: Callable[[jax.Array, jax.Array], jax.Array], first: _Grid, second: _Grid
+) -> list[list[jax.Array]]:
+  """The function of what stands at each place of both grids.
+
+  Not one product of all places: XLA runs separate ones at the same time, one on each core.
+  """
+  return [
+    [function(*pair) for pair in zip(*rows, strict=True)]
+    for rows in zip(first, second, strict=True)
+  ]
+
+
+def _product(x: jax.Array, matrices: jax.Array) -> jax.Array:
+  """[G, ..., C] by [G, C, D]: -> [G, ..., D]."""
+  products = lax.dot_general(_flat(x), matrices, (((2,), (1,)), ((0,), (0,))))
+  return products.reshape(*x.shape[:-1], -1)
+
+
+def _summed_product(x: jax.Array, y: jax.Array) -> jax.Array:
+  """[G, ..., C] and [G, ..., D], summed over the places between: -> [G, C, D]."""
+  return lax.dot_general(_flat(x), _flat(y), (((1,), (1,)), ((0,), (0,))))
+
+
+def _flat(x: jax.Array) -> jax.Array:
+  """[G, ..., C] -> [G, places, C]."""
+  return x.reshape(x.shape[0], -1, x.shape[-1])
 
 
 def _groups_first(x: jax.Array, window: Window) -> jax.Array:
