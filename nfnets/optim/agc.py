@@ -13,6 +13,7 @@ import optax
 
 from nfnets.arguments import check_number
 from nfnets.errors import InputError
+from nfnets.optim.norms import array_norm, tree_norm, unit_axes
 
 Norm = Literal['unit', 'layer', 'global']
 OutputAxes = Sequence[int] | Callable[[tuple[str, ...], jax.Array], Sequence[int]]
@@ -188,40 +189,27 @@ def _unit_norms(
     return _UnitNorms(gradient_norm, jnp.multiply(clipping, jnp.maximum(weight_norm, eps)))
 
   if norm == 'global':
-    one_unit = compare(_tree_norm(updates), _tree_norm(params))
+    one_unit = compare(tree_norm(updates), tree_norm(params))
     return jax.tree.map(lambda _: one_unit, updates)
 
   def compare_leaf(path: Any, gradient: jax.Array, weight: jax.Array) -> _UnitNorms:
     axes = None if norm == 'layer' else _norm_axes(path, weight, output_axes)
-    return compare(_norm(gradient, axes), _norm(weight, axes))
+    return compare(array_norm(gradient, axes), array_norm(weight, axes))
 
   return jax.tree.map_with_path(compare_leaf, updates, params)
 
 
-def _norm(x: jax.Array, axes: tuple[int, ...] | None) -> jax.Array:
-  return jnp.sqrt(jnp.sum(jnp.square(_at_least_float32(x)), axis=axes, keepdims=True))
-
-
-def _tree_norm(tree: Any) -> jax.Array:
-  return jnp.asarray(optax.tree.norm(jax.tree.map(_at_least_float32, tree)))
-
-
-def _at_least_float32(x: jax.Array) -> jax.Array:
-  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
-def _norm_axes(path: Any, leaf: jax.Array, output_axes: OutputAxes) -> tuple[int, ...]:
-  """The axes that the norm of one output unit runs over."""
-  every_axis = tuple(range(leaf.ndim))
-  if sum(size != 1 for size in leaf.shape) <= 1:
-    return every_axis
+def _norm_axes(path: Any, leaf: jax.Array, output_axes: OutputAxes) -> tuple[int, ...] | None:
+  """The axes that the norm of one output unit runs over; None for all."""
+  if unit_axes(leaf) is None:
+    return None
   keys = tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
   outputs = tuple(output_axes(keys, leaf) if callable(output_axes) else output_axes)
   if any(not -leaf.ndim <= axis < leaf.ndim for axis in outputs):
     raise InputError(
       f'output_axes={outputs}: must be axes of {keys}, whose shape is {list(leaf.shape)}'
     )
-  axes = tuple(sorted(set(every_axis) - {axis % leaf.ndim for axis in outputs}))
+  axes = tuple(sorted(set(range(leaf.ndim)) - {axis % leaf.ndim for axis in outputs}))
   if not axes:
     raise InputError(
       f'output_axes={outputs}: must leave an axis for the norm of {keys}, '

@@ -13,6 +13,7 @@ from nfnets.data.datasets import Dataset
 from nfnets.models.zoo import Model
 from nfnets.optim.clipping import ALL, clipped_fractions
 from nfnets.optim.ema import update_ema
+from nfnets.optim.norms import tree_norm
 from nfnets.training.config import Config
 from nfnets.training.derived import Derived
 from nfnets.training.freezing import NOTHING, hold
@@ -46,8 +47,8 @@ def make_train_step(
   example of two.  What is random for an example is a function of seed, step and position alone,
   so the result does not depend on how the batch is spread, but for the directions of SAM.
 
-  A step whose loss, gradients or new parameters are not finite changes nothing but `step` and
-  `bad_steps`.
+  A step whose loss, gradients or parameters are not finite, or that would take these beyond what
+  float32 holds, changes nothing but `step` and `bad_steps`.
 
   Parameters and statistics in the `frozen` places of `nfnets.optim.depths` stay bit for bit what
   they are, as do their averages, and no gradient is computed for them.
@@ -73,17 +74,14 @@ def make_train_step(
       ema_state=hold(frozen, old.ema_state, ema_state),
       bad_steps=jnp.zeros_like(old.bad_steps),
     )
-    gradient_norm, parameter_norm = optax.tree.norm(gradients), optax.tree.norm(params)
-    finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm) & jnp.isfinite(parameter_norm)
-    new = _keep_if_finite(finite, new, old)
-    metrics = {
+    figures = {
       'loss': loss,
-      'accuracy': accuracy,
       'learning_rate': jnp.asarray(schedule(old.step), jnp.float32),
-      'gradient_norm': gradient_norm,
-      'parameter_norm': parameter_norm,
-      'bad_steps': new.bad_steps,
+      'gradient_norm': tree_norm(gradients),
+      'parameter_norm': tree_norm(old.params),
     }
+    new = _keep_if_finite(_is_finite(**figures), new, old)
+    metrics = figures | {'accuracy': accuracy, 'bad_steps': new.bad_steps}
     return new, metrics | _clipped(gradients, old.params, model, config, frozen)
 
   return step
@@ -128,6 +126,18 @@ def _clipped(
 def _mean_over_devices(x: jax.Array) -> jax.Array:
   """Statistics are averaged; counters are the same everywhere."""
   return jax.lax.pmean(x, AXIS) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+
+def _is_finite(
+  *, loss: jax.Array, learning_rate: jax.Array, gradient_norm: jax.Array, parameter_norm: jax.Array
+) -> jax.Array:
+  """Whether a step may be taken; told by what is known before it.
+
+  To look at the new parameters instead, all that is updated would have to be written, read again
+  and chosen from: a third of the optimizer's memory traffic.  The square keeps their norm finite.
+  """
+  reach = learning_rate * (gradient_norm + parameter_norm)
+  return jnp.isfinite(loss) & jnp.isfinite(jnp.square(reach)) & jnp.isfinite(parameter_norm)
 
 
 def _keep_if_finite(finite: jax.Array, new: TrainState, old: TrainState) -> TrainState:

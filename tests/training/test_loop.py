@@ -201,14 +201,6 @@ def test_a_finished_run_is_only_evaluated_again(
   assert 'goes on at step 24 of 24 steps' in capsys.readouterr().out
 
 
-def test_the_checkpoint_is_the_state_after_its_step(finished: Finished):
-  state = restore(finished.config, finished.workdir)
-  assert (int(state.step), int(state.bad_steps)) == (24, 0)
-  last = lines(finished.workdir, 'train')[-1]
-  norm = np.sqrt(sum(np.sum(np.square(x)) for x in jax.tree.leaves(jax.device_get(state.params))))
-  assert norm == pytest.approx(last['parameter_norm'], rel=1e-5)
-
-
 def test_another_run_is_refused_and_leaves_the_folder_alone(finished: Finished, config: Config):
   before = files(finished.workdir)
   config.seed = 1

@@ -110,6 +110,15 @@ def test_losses_and_rates_equal_the_reference(golden_run) -> None:
   )
 
 
+def test_norms_are_those_before_the_step(golden_run) -> None:
+  _, history = golden_run
+  before = optax.tree.norm(golden_state(tiny()).params)
+  assert history[0]['parameter_norm'] == pytest.approx(float(before), rel=1e-5)
+  # The warm-up's first rate is 0.
+  assert history[1]['parameter_norm'] == history[0]['parameter_norm']
+  assert history[2]['parameter_norm'] != history[1]['parameter_norm']
+
+
 def test_parameters_and_averages_equal_the_reference(golden_run) -> None:
   state, _ = golden_run
   assert_same_numbers(by_leaf(state.params, np.linalg.norm), GOLDEN['param_norms'], rtol=1e-3)

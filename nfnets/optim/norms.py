@@ -1,0 +1,35 @@
+"""Norms of parameters and gradients, in float32 at least."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def unit_axes(x: jax.Array) -> tuple[int, ...] | None:
+  """The axes within an output unit of a kernel [..., in, out]; None where all of it is one unit.
+
+  That is so of scalars, vectors and kernels with at most one axis longer than 1.
+  """
+  is_kernel = sum(size != 1 for size in x.shape) > 1
+  return tuple(range(x.ndim - 1)) if is_kernel else None
+
+
+def array_norm(x: jax.Array, axes: tuple[int, ...] | None = None) -> jax.Array:
+  """The norm over these axes, which stay with size 1; by default over all."""
+  return jnp.sqrt(_squares(x, axes))
+
+
+def tree_norm(tree: Any) -> jax.Array:
+  """The norm of all numbers of all arrays, a scalar.
+
+  Summed unit by unit first, as for adaptive gradient clipping: beside that in one `jit` the arrays
+  are read only once.
+  """
+  sums = [jnp.sum(_squares(x, unit_axes(x))) for x in jax.tree.leaves(tree)]
+  return jnp.sqrt(sum(sums, start=jnp.zeros((), jnp.float32)))
+
+
+def _squares(x: jax.Array, axes: tuple[int, ...] | None) -> jax.Array:
+  exact = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  return jnp.sum(jnp.square(exact), axis=axes, keepdims=True)
