@@ -1,8 +1,8 @@
 """The same work in PyTorch with timm's network; nothing else here needs either.
 
-Activations are in the precision asked for; training with Nesterov momentum and timm's own adaptive
-gradient clipping, but without an average of the parameters, which ours keeps.  Inference has all
-weights in that precision.
+Activations are in the precision asked for; training with Nesterov momentum, timm's own adaptive
+gradient clipping and a moving average of the parameters, as ours.  Inference has all weights in
+that precision.
 
 Run as a module it measures once: `python -m nfnets.benchmarks.pytorch train|infer WORKLOAD`; with
 `ways` it names those of computing it that are worth a trial here.
@@ -86,6 +86,9 @@ def _training(network: torch.nn.Module, images: torch.Tensor, workload: Workload
     nesterov=config.nesterov,
     weight_decay=config.weight_decay or 0.0,
   )
+  average = torch.optim.swa_utils.AveragedModel(
+    network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema_decay)
+  )
   clipped = [p for name, p in network.named_parameters() if 'head.fc.weight' not in name]
   mixed = _dtype(workload) != torch.float32
 
@@ -97,6 +100,7 @@ def _training(network: torch.nn.Module, images: torch.Tensor, workload: Workload
     loss.backward()
     timm.utils.agc.adaptive_clip_grad(clipped, config.clipping, config.clip_eps)
     optimizer.step()
+    average.update_parameters(network)
     return loss
 
   return step

@@ -133,8 +133,8 @@ def _is_finite(
 ) -> jax.Array:
   """Whether a step may be taken; told by what is known before it.
 
-  To look at the new parameters instead, all that is updated would have to be written, read again
-  and chosen from: a third of the optimizer's memory traffic.  The square keeps their norm finite.
+  To look at the new parameters instead, all that is updated would have to be written first, then
+  read again and chosen from.  The square is finite where that of their norm will be.
   """
   reach = learning_rate * (gradient_norm + parameter_norm)
   return jnp.isfinite(loss) & jnp.isfinite(jnp.square(reach)) & jnp.isfinite(parameter_norm)

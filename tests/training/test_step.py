@@ -131,6 +131,7 @@ def test_parameters_and_averages_equal_the_reference(golden_run) -> None:
     )
 
 
+@pytest.mark.slow
 def test_gradients_before_and_after_clipping_equal_the_reference(golden_run) -> None:
   _, history = golden_run
   norms = list(GOLDEN['grad_norms'].values())
