@@ -15,7 +15,7 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
 _SETTINGS = (
   (_ARENA_MAX, 1),  # arenas of other threads hold no large pieces
   (_MMAP_MAX, 0),  # what is mapped alone is given back alone
-  (_TRIM_THRESHOLD, 2**31 - 1),
+  (_TRIM_THRESHOLD, -1),  # never, however much is free at its end
   (_TOP_PAD, 64 * 2**20),  # bytes to ask for at once
 )
 _ACCELERATORS = ('/dev/nvidia[0-9]*', '/dev/accel[0-9]*', '/dev/vfio/[0-9]*', '/dev/kfd')

@@ -11,30 +11,38 @@ import jax.numpy as jnp
 import pytest
 
 from nfnets.claims.beds.gradients import Pixels
-from nfnets.claims.beds.images import Split
+from nfnets.claims.beds.images import Images, Split
 from nfnets.claims.beds.network import Network
+from nfnets.claims.beds.norm_bed import Bed, Ghost
 from nfnets.claims.beds.recipe import Recipe, make_optimizer, scales_of
 from nfnets.claims.beds.runs import Run
 from nfnets.claims.beds.sweep import Sweep
 from nfnets.claims.beds.training import _step
 from nfnets.claims.claim import Claim, Scale
 from nfnets.claims.table import CLAIMS
+from nfnets.data.datasets import DATASETS
 
-CLASSES, SIDE = 10, 32  # of CIFAR-10
-PIXELS = Pixels(mean=(120.0,) * 3, std=(60.0,) * 3, classes=CLASSES)
+CIFAR10 = DATASETS['cifar10']
+PIXELS = Pixels(mean=CIFAR10.mean, std=CIFAR10.std, classes=CIFAR10.num_classes)
 SPLIT = Split(
-  jax.ShapeDtypeStruct((50_000, SIDE, SIDE, 3), jnp.uint8),
+  jax.ShapeDtypeStruct((50_000, 32, 32, 3), jnp.uint8),
   jax.ShapeDtypeStruct((50_000,), jnp.int32),
 )
+IMAGES = Images(CIFAR10, SPLIT, SPLIT)
 
 
 def trained(cell: object) -> tuple[Network, Recipe] | None:
-  """What a cell trains, and how; None for cells of other kinds."""
+  """What a cell trains, and how; None for cells that train nothing, or on their own."""
+  cell = getattr(cell, 'run', cell)
   if isinstance(cell, Run):
-    return cell.net.model(CLASSES, 3), cell.recipe
+    return cell.net.model(CIFAR10.num_classes, 3), cell.recipe
   if isinstance(cell, Sweep):
     return cell.network, dataclasses.replace(cell.recipe, learning_rate=cell.rates[0])
-  return None
+  bed = getattr(cell, 'bed', None)
+  if not isinstance(bed, Bed):
+    return None
+  size = getattr(cell, 'size', getattr(cell, 'group', None))
+  return Ghost(bed.model(IMAGES), size) if size else bed.model(IMAGES), bed.recipe
 
 
 def is_of_training(claim: Claim) -> bool:
@@ -64,7 +72,7 @@ def _kind(leaf: jax.ShapeDtypeStruct) -> tuple:
 
 
 def test_most_claims_on_training_are_tried_here():
-  assert len(TRAINING) >= 16
+  assert len(TRAINING) >= 27
 
 
 @pytest.mark.slow
