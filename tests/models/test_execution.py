@@ -47,7 +47,9 @@ def kept(execution):
   [
     pytest.param(Execution(remat='block'), marks=pytest.mark.slow),
     pytest.param(Execution(remat='stage', remat_policy='convolutions'), marks=pytest.mark.slow),
-    Execution(remat='block', remat_policy='convolutions', scan_from=2),
+    pytest.param(
+      Execution(remat='block', remat_policy='convolutions', scan_from=2), marks=pytest.mark.slow
+    ),
   ],
   ids=str,
 )

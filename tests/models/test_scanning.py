@@ -65,9 +65,11 @@ def test_the_tree_and_its_first_values_are_the_same(name):
 @pytest.mark.parametrize(
   'name',
   [
-    'nfnet_tiny',
     'resnet50_v1',
-    *(pytest.param(name, marks=pytest.mark.slow) for name in ('resnet50', 'fixup_resnet50')),
+    *(
+      pytest.param(name, marks=pytest.mark.slow)
+      for name in ('nfnet_tiny', 'resnet50', 'fixup_resnet50')
+    ),
   ],
 )
 def test_outputs_state_and_gradients_are_the_same(name):
@@ -136,6 +138,7 @@ def test_it_works_inside_of_another_haiku_module():
   np.testing.assert_allclose(pool, unrolled.apply(own, None, images), rtol=0.02)
 
 
+@pytest.mark.slow
 def test_features_of_inner_blocks_unroll_the_loop():
   network = model('nf_resnet50', LOOPED)
   params, state = network.init(KEY)

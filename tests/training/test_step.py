@@ -193,6 +193,7 @@ def micro_step():
   return mapping, step, lambda: mapping.replicate(golden_state(model))
 
 
+@pytest.mark.slow
 def test_randomness_follows_seed_step_and_position(micro_step) -> None:
   """The same step twice is bitwise the same; other numbers drop other units."""
   mapping, step, start = micro_step
