@@ -71,7 +71,7 @@ LAYOUT = flags.DEFINE_enum(
 )  # fmt: skip
 FOLDED = flags.DEFINE_bool('folded', False, 'Fold our network first: nfnets.fold.')
 SCAN_FROM = flags.DEFINE_multi_integer(
-  'scan_from', [DEFAULT_EXECUTION.scan_from],
+  'scan_from', [DEFAULT_EXECUTION.scan_from or 0],
   'So many equal blocks are one loop; 0 for never; may be given several times.', lower_bound=0,
 )  # fmt: skip
 PROGRAM = flags.DEFINE_multi_enum(

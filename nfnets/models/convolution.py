@@ -46,9 +46,10 @@ def convolve(
   Returns:
     [N, ceil(H / stride), ceil(W / stride), out], in the dtype of `x`.
   """
+  (_, height, width, _), (rows, columns, _, _) = x.shape, kernel.shape
   window = Window(
-    image=x.shape[1:3],
-    kernel=kernel.shape[:2],
+    image=(height, width),
+    kernel=(rows, columns),
     stride=stride,
     groups=groups,
     symmetric_padding=symmetric_padding,

@@ -99,8 +99,8 @@ def _in_parts(
   parts = []
   for start in range(0, window.groups, step):
     end = min(start + step, window.groups)
-    part = (_groups(array, start, end, window) for array in (a, b))
-    parts.append(function(*part, dataclasses.replace(window, groups=end - start)))
+    of_a, of_b = (_groups(array, start, end, window) for array in (a, b))
+    parts.append(function(of_a, of_b, dataclasses.replace(window, groups=end - start)))
   return jnp.concatenate(parts, axis=-1)
 
 
@@ -145,8 +145,8 @@ def _product(x: jax.Array, matrix: jax.Array) -> jax.Array:
 
 def _summed_product(x: jax.Array, y: jax.Array) -> jax.Array:
   """[N, H, W, in] and [N, H, W, out] -> [in, out]: summed over all pixels."""
-  flat = [array.reshape(-1, array.shape[-1]) for array in (x, y)]
-  return lax.dot_general(*flat, (((0,), (0,)), ((), ())))
+  flat_x, flat_y = (array.reshape(-1, array.shape[-1]) for array in (x, y))
+  return lax.dot_general(flat_x, flat_y, (((0,), (0,)), ((), ())))
 
 
 def _strided(x: jax.Array, window: Window) -> jax.Array:

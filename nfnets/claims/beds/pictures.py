@@ -10,7 +10,8 @@ from nfnets.claims.styles import COLOURS, finish
 _MARKERS = 'osD^vP'
 _MOST_MARKS = 40  # on a line
 
-Curve = tuple[Sequence[float], Sequence[float]]
+_Numbers = Sequence[float] | np.ndarray
+Curve = tuple[_Numbers, _Numbers]
 """x and y."""
 
 
