@@ -6,7 +6,7 @@ float32 unless the parameters themselves are handed over in another dtype.
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import haiku as hk
@@ -35,9 +35,15 @@ class Mode:
     keys = jax.vmap(functools.partial(jax.random.fold_in, key))(self.example_ids)
     return jax.vmap(lambda k: jax.random.uniform(k, shape))(keys)
 
-  def kept(self, drop_rate: float) -> jax.Array | None:
-    """[N] bool: the examples that stochastic depth keeps a branch for; None for all."""
-    return self.uniform() >= drop_rate if self.is_training and drop_rate else None
+  def kept(self, drop_rates: Sequence[float]) -> list[jax.Array | None]:
+    """For each branch [N] bool: the examples that stochastic depth keeps it for; None for all.
+
+    Drawn at once for all branches: one by one, a deep network would draw hundreds of times.
+    """
+    if not self.is_training or not any(drop_rates):
+      return [None] * len(drop_rates)
+    drawn = self.uniform(len(drop_rates))
+    return [drawn[:, i] >= rate if rate else None for i, rate in enumerate(drop_rates)]
 
 
 Layer = Callable[[jax.Array, Mode], jax.Array]

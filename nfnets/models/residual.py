@@ -128,6 +128,7 @@ class ResidualNet(hk.Module):
     self._check_images(images)
     wanted = self._wanted(return_features)
     mode = Mode(is_training, jnp.arange(len(images)) if example_ids is None else example_ids)
+    terms = self._terms(mode)
     features: dict[str, jax.Array] = {}
 
     def found(name: str, x: jax.Array) -> jax.Array:
@@ -140,9 +141,9 @@ class ResidualNet(hk.Module):
       numbers = [place.index for place in self.places if place.stage == stage]
       if is_collecting() or wanted.intersection(f'block_{i}' for i in numbers[:-1]):
         for i in numbers:
-          x = found(f'block_{i}', self._one_by_one([i], x, mode))
+          x = found(f'block_{i}', self._one_by_one([i], x, mode, terms))
       else:
-        x = found(f'block_{numbers[-1]}', self._stage(numbers, x, mode))
+        x = found(f'block_{numbers[-1]}', self._stage(numbers, x, mode, terms))
       found(f'stage_{stage}', x)
     x = found('neck', self.neck(x, mode))
     pool = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
@@ -155,32 +156,38 @@ class ResidualNet(hk.Module):
     return features | outputs
 
   @hk.transparent
-  def _stage(self, numbers: Sequence[int], x: jax.Array, mode: Mode) -> jax.Array:
+  def _stage(
+    self, numbers: Sequence[int], x: jax.Array, mode: Mode, terms: Sequence[Terms]
+  ) -> jax.Array:
     """The blocks of one stage: those that are alike as one loop if there are many."""
     alike = len(numbers) - 1  # the first changes shape, or differs from the others otherwise
     threshold = self.execution.scan_from
     if threshold is None or alike < threshold:
-      compute = functools.partial(self._one_by_one, numbers, mode=mode)
+      compute = functools.partial(self._one_by_one, numbers, mode=mode, terms=terms)
     else:
-      compute = functools.partial(self._first_then_loop, numbers, mode=mode)
+      compute = functools.partial(self._first_then_loop, numbers, mode=mode, terms=terms)
     if hk.running_init():
       return compute(x)
     return self.execution.rematerialized('stage', compute)(x)
 
   @hk.transparent
-  def _one_by_one(self, numbers: Sequence[int], x: jax.Array, mode: Mode) -> jax.Array:
+  def _one_by_one(
+    self, numbers: Sequence[int], x: jax.Array, mode: Mode, terms: Sequence[Terms]
+  ) -> jax.Array:
     for i in numbers:
       whole: Any = self.blocks[i]
       block = functools.partial(whole, mode=mode)
       if not (hk.running_init() or is_collecting()):
         block = self.execution.rematerialized('block', block)
-      x = tap('block', block(x, terms=self._terms(i, mode)))
+      x = tap('block', block(x, terms=terms[i]))
     return x
 
   @hk.transparent
-  def _first_then_loop(self, numbers: Sequence[int], x: jax.Array, mode: Mode) -> jax.Array:
+  def _first_then_loop(
+    self, numbers: Sequence[int], x: jax.Array, mode: Mode, terms: Sequence[Terms]
+  ) -> jax.Array:
     first, *others = numbers
-    x = self._one_by_one([first], x, mode)
+    x = self._one_by_one([first], x, mode, terms)
     place = self.places[others[0]]
 
     def make() -> scanning.Block:
@@ -191,16 +198,19 @@ class ResidualNet(hk.Module):
       make,
       [self.blocks[i].module_name for i in others],
       x,
-      [self._terms(i, mode) for i in others],
+      [terms[i] for i in others],
       updates_state=mode.is_training,
       wrap=functools.partial(self.execution.rematerialized, 'block'),
     )
 
   @hk.transparent
-  def _terms(self, number: int, mode: Mode) -> Terms:
-    place = self.places[number]
-    drop_rate = self.variant.stochdepth_rate * place.depth_fraction
-    return Terms(np.float32(place.beta), mode.kept(drop_rate))
+  def _terms(self, mode: Mode) -> list[Terms]:
+    rate = self.variant.stochdepth_rate
+    kept = mode.kept([rate * place.depth_fraction for place in self.places])
+    return [
+      Terms(np.float32(place.beta), of_block)
+      for place, of_block in zip(self.places, kept, strict=True)
+    ]
 
   @hk.transparent
   def _wanted(self, names_or_all: bool | Collection[str]) -> frozenset[str]:

@@ -13,7 +13,8 @@ import optax
 
 from nfnets.arguments import check_number
 from nfnets.errors import InputError
-from nfnets.optim.norms import array_norm, tree_norm, unit_axes
+from nfnets.optim.norms import squares, tree_squares, unit_axes
+from nfnets.optim.totals import side_by_side, total
 
 Norm = Literal['unit', 'layer', 'global']
 OutputAxes = Sequence[int] | Callable[[tuple[str, ...], jax.Array], Sequence[int]]
@@ -32,15 +33,19 @@ class UnitCount(NamedTuple):
   total: int
 
 
-class _UnitNorms(NamedTuple):
-  """The norm of every unit's gradient and the largest one allowed, in the gradient's rank."""
+class UnitSquares(NamedTuple):
+  """The sums of squares of units, by which AGC decides: those of an array, or of many."""
 
   gradient: jax.Array
-  limit: jax.Array
+  weight: jax.Array
 
-  @property
-  def too_large(self) -> jax.Array:
-    return self.gradient > self.limit
+  def factors(self, clipping: jax.typing.ArrayLike, eps: jax.typing.ArrayLike) -> jax.Array:
+    """What each unit's gradient is multiplied by: 1, or less where it is clipped."""
+    limit = jnp.multiply(clipping, jnp.maximum(jnp.sqrt(self.weight), eps))
+    norm = jnp.sqrt(self.gradient)
+    # The selection is not redundant: accelerators do not promise that x / x is 1.  The maximum
+    # keeps a zero gradient from dividing by zero.
+    return jnp.where(norm > limit, limit / jnp.maximum(norm, limit), 1)
 
 
 def adaptive_grad_clip(
@@ -80,7 +85,7 @@ def adaptive_grad_clip(
     InputError: at once, for an argument that is none of the above; in `update`, if `params` is not
       given or a kernel does not have the output axes.
   """
-  _check_arguments(clipping, eps, norm, output_axes)
+  check_arguments(clipping, eps, norm, output_axes)
 
   def init(params: optax.Params) -> AdaptiveGradClipState:
     del params
@@ -95,9 +100,11 @@ def adaptive_grad_clip(
         'params=None: adaptive_grad_clip compares gradients with parameters; '
         'call update(updates, state, params)'
       )
-    norms = _unit_norms(updates, params, clipping, eps, norm, output_axes)
-    fraction = fraction_clipped(jax.tree.map(_count, updates, norms))
-    return jax.tree.map(_clip, updates, norms), AdaptiveGradClipState(clipped=fraction)
+    gradients, structure = jax.tree.flatten(updates)
+    units = unit_squares(updates, params, norm, output_axes)
+    factors = [unit.factors(clipping, eps) for unit in units]
+    clipped = jax.tree.unflatten(structure, map(_clip, gradients, factors))
+    return clipped, AdaptiveGradClipState(clipped=clipped_fraction(units, clipping, eps))
 
   return optax.GradientTransformation(init, update)
 
@@ -129,9 +136,10 @@ def clipped_units(
   Raises:
     InputError: as `adaptive_grad_clip`.
   """
-  _check_arguments(clipping, eps, norm, output_axes)
-  norms = _unit_norms(updates, params, clipping, eps, norm, output_axes)
-  return jax.tree.map(_count, updates, norms)
+  check_arguments(clipping, eps, norm, output_axes)
+  units = unit_squares(updates, params, norm, output_axes)
+  counts = [_count(unit.factors(clipping, eps)) for unit in units]
+  return jax.tree.unflatten(jax.tree.structure(updates), counts)
 
 
 def read_clipped_fraction(opt_state: Any) -> jax.Array | None:
@@ -156,51 +164,47 @@ def read_clipped_fraction(opt_state: Any) -> jax.Array | None:
   return found[0].clipped if found else None
 
 
-def _clip(gradient: jax.Array, norms: _UnitNorms) -> jax.Array:
-  # The maximum keeps a zero gradient from dividing by zero.  The selection is not redundant: a
-  # product with 1 flushes subnormal numbers, and accelerators do not promise that x / x is 1.
-  scale = norms.limit / jnp.maximum(norms.gradient, norms.limit)
-  return jnp.where(norms.too_large, (gradient * scale).astype(gradient.dtype), gradient)
-
-
-def _count(gradient: jax.Array, norms: _UnitNorms) -> UnitCount:
-  del gradient
-  return UnitCount(clipped=jnp.sum(norms.too_large), total=norms.gradient.size)
-
-
-def fraction_clipped(counts: Any) -> jax.Array:
-  """The fraction of clipped units, float32, in a tree of `UnitCount`s."""
-  leaves = jax.tree.leaves(counts, is_leaf=lambda node: isinstance(node, UnitCount))
-  clipped = sum((count.clipped for count in leaves), start=jnp.zeros((), jnp.float32))
-  return (clipped / max(sum(count.total for count in leaves), 1)).astype(jnp.float32)
-
-
-def _unit_norms(
-  updates: optax.Updates,
-  params: optax.Params,
-  clipping: jax.typing.ArrayLike,
-  eps: jax.typing.ArrayLike,
-  norm: Norm,
-  output_axes: OutputAxes,
-) -> Any:
-  """The structure of `updates` with `_UnitNorms` for every leaf: all that AGC decides by."""
-
-  def compare(gradient_norm: jax.Array, weight_norm: jax.Array) -> _UnitNorms:
-    return _UnitNorms(gradient_norm, jnp.multiply(clipping, jnp.maximum(weight_norm, eps)))
-
+def unit_squares(
+  updates: optax.Updates, params: optax.Params, norm: Norm, output_axes: OutputAxes = (-1,)
+) -> list[UnitSquares]:
+  """The units of every leaf of `updates`, in its rank; with norm='global', the same one of all."""
+  gradients, structure = jax.tree.flatten(updates)
+  weights = structure.flatten_up_to(params)
   if norm == 'global':
-    one_unit = compare(tree_norm(updates), tree_norm(params))
-    return jax.tree.map(lambda _: one_unit, updates)
-
-  def compare_leaf(path: Any, gradient: jax.Array, weight: jax.Array) -> _UnitNorms:
-    axes = None if norm == 'layer' else _norm_axes(path, weight, output_axes)
-    return compare(array_norm(gradient, axes), array_norm(weight, axes))
-
-  return jax.tree.map_with_path(compare_leaf, updates, params)
+    return [UnitSquares(tree_squares(gradients), tree_squares(weights))] * len(gradients)
+  axes = [None] * len(weights) if norm == 'layer' else _norm_axes(params, output_axes)
+  sums = [map(squares, leaves, axes) for leaves in (gradients, weights)]
+  return list(map(UnitSquares, *sums))
 
 
-def _norm_axes(path: Any, leaf: jax.Array, output_axes: OutputAxes) -> tuple[int, ...] | None:
-  """The axes that the norm of one output unit runs over; None for all."""
+def clipped_fraction(
+  units: Sequence[UnitSquares], clipping: jax.typing.ArrayLike, eps: jax.typing.ArrayLike
+) -> jax.Array:
+  """The fraction of the units of many arrays that is clipped: a float32 scalar, 0 for no units."""
+  together = UnitSquares(
+    gradient=side_by_side([unit.gradient for unit in units]),
+    weight=side_by_side([unit.weight for unit in units]),
+  )
+  count = _count(together.factors(clipping, eps))
+  return (count.clipped / max(count.total, 1)).astype(jnp.float32)
+
+
+def _clip(gradient: jax.Array, factor: jax.Array) -> jax.Array:
+  # A product with 1 would flush subnormal numbers.
+  return jnp.where(factor < 1, (gradient * factor).astype(gradient.dtype), gradient)
+
+
+def _count(factors: jax.Array) -> UnitCount:
+  return UnitCount(clipped=total(jnp.ravel(factors < 1)), total=factors.size)
+
+
+def _norm_axes(params: optax.Params, output_axes: OutputAxes) -> list[tuple[int, ...] | None]:
+  """Of each leaf, the axes that the norm of one output unit runs over; None for all."""
+  leaves, _ = jax.tree.flatten_with_path(params)
+  return [_norm_axes_of(path, leaf, output_axes) for path, leaf in leaves]
+
+
+def _norm_axes_of(path: Any, leaf: jax.Array, output_axes: OutputAxes) -> tuple[int, ...] | None:
   if unit_axes(leaf) is None:
     return None
   keys = tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
@@ -218,7 +222,12 @@ def _norm_axes(path: Any, leaf: jax.Array, output_axes: OutputAxes) -> tuple[int
   return axes
 
 
-def _check_arguments(clipping: Any, eps: Any, norm: str, output_axes: Any) -> None:
+def check_arguments(clipping: Any, eps: Any, norm: str, output_axes: Any = (-1,)) -> None:
+  """Those of `adaptive_grad_clip`.
+
+  Raises:
+    InputError: one is out of its range.
+  """
   check_number('clipping', clipping, above=0)
   check_number('eps', eps, above=0)
   if norm not in get_args(Norm):

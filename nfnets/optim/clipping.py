@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import optax
 
-from nfnets.optim.agc import Norm, UnitCount, clipped_units, fraction_clipped
+from nfnets.optim.agc import Norm, UnitSquares, check_arguments, clipped_fraction, unit_squares
 from nfnets.optim.depths import in_places, place_tree, stage_of
 from nfnets.optim.groups import CLIPPED_GROUPS, Group
 from nfnets.optim.masks import clip_mask
@@ -51,6 +51,7 @@ def clipped_fractions(
   Raises:
     InputError: an argument is out of its range, or names are not those of a network of `depths`.
   """
+  check_arguments(clipping, eps, norm)
   mask = clip_mask(groups, unclipped=unclipped, skip_gains=clip_skip_gains)
   is_clipped, is_frozen = mask(params), in_places(frozen)(params)
 
@@ -61,9 +62,8 @@ def clipped_fractions(
       is_clipped, is_frozen, tree,
     )  # fmt: skip
 
-  counts = clipped_units(seen(gradients), seen(params), clipping, eps=eps, norm=norm)
-  units: list[UnitCount] = jax.tree.leaves(counts, is_leaf=lambda x: isinstance(x, UnitCount))
-  parts: dict[str, list[UnitCount]] = {ALL: units}
-  for place, count in zip(jax.tree.leaves(place_tree(seen(params))), units, strict=True):
-    parts.setdefault(stage_of(place, depths), []).append(count)
-  return {part: fraction_clipped(counts) for part, counts in parts.items()}
+  units = unit_squares(seen(gradients), seen(params), norm)
+  parts: dict[str, list[UnitSquares]] = {ALL: units}
+  for place, unit in zip(jax.tree.leaves(place_tree(seen(params))), units, strict=True):
+    parts.setdefault(stage_of(place, depths), []).append(unit)
+  return {part: clipped_fraction(of_part, clipping, eps) for part, of_part in parts.items()}

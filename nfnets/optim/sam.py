@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from nfnets.optim.norms import tree_norm
+
 RHO = 0.05
 """The default of the paper, and what NFNets were fine-tuned with (arXiv 2102.06171, A.5)."""
 
@@ -31,7 +33,7 @@ def ascend(params: optax.Params, gradients: optax.Updates, rho: jax.typing.Array
       decay.
     rho: the distance, in the 2-norm over all parameters; 0 or more.
   """
-  norm = optax.tree.norm(jax.tree.map(lambda g: g.astype(jnp.float32), gradients))
+  norm = tree_norm(gradients)
   scale = jnp.where(norm > 0, rho / jnp.where(norm > 0, norm, 1), 0)
 
   def move(param: jax.Array, gradient: jax.Array) -> jax.Array:

@@ -47,8 +47,8 @@ def make_train_step(
   example of two.  What is random for an example is a function of seed, step and position alone,
   so the result does not depend on how the batch is spread, but for the directions of SAM.
 
-  A step whose loss, gradients or parameters are not finite, or that would take these beyond what
-  float32 holds, changes nothing but `step` and `bad_steps`.
+  A step whose loss, gradients, parameters or rate are not finite, or whose rate times these
+  overflows, changes nothing but `step` and `bad_steps`.
 
   Parameters and statistics in the `frozen` places of `nfnets.optim.depths` stay bit for bit what
   they are, as do their averages, and no gradient is computed for them.
@@ -134,7 +134,7 @@ def _is_finite(
   """Whether a step may be taken; told by what is known before it.
 
   To look at the new parameters instead, all that is updated would have to be written first, then
-  read again and chosen from.  The square is finite where that of their norm will be.
+  read again and chosen from.  The square overflows where a norm would; momentum is not counted.
   """
   reach = learning_rate * (gradient_norm + parameter_norm)
   return jnp.isfinite(loss) & jnp.isfinite(jnp.square(reach)) & jnp.isfinite(parameter_norm)

@@ -212,7 +212,7 @@ def drop(function, x, rate, ids=None, *, is_training=True, seed=0):
 
 
 def drop_branches(x, rate, mode):
-  return stochastic_depth(x, mode.kept(rate))
+  return stochastic_depth(x, mode.kept([rate])[0])
 
 
 BOTH = [(drop_branches, (64, 2, 2, 3)), (dropout, (64, 12))]
@@ -224,6 +224,16 @@ def test_stochastic_depth_drops_whole_examples_and_rescales_nothing():
   kept = np.any(y != 0, axis=(1, 2, 3))
   np.testing.assert_array_equal(y, x * kept[:, None, None, None])
   assert np.mean(kept) == pytest.approx(0.7, abs=4 * (0.3 * 0.7 / 4000) ** 0.5)
+
+
+def test_every_branch_is_dropped_at_its_rate_and_on_its_own():
+  rates, examples = [0.0, 0.2, 0.7], 4000
+  draw = hk.transform(lambda ids: Mode(True, ids).kept(rates))
+  always, *drawn = draw.apply({}, jax.random.key(0), jnp.arange(examples))
+  assert always is None
+  kept = np.stack(drawn)
+  np.testing.assert_allclose(np.mean(kept, axis=1), [0.8, 0.3], atol=0.03)
+  assert abs(np.corrcoef(kept)[0, 1]) < 0.06
 
 
 def test_dropout_drops_elements_and_rescales_the_rest():

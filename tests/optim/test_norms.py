@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nfnets.optim.norms import array_norm, tree_norm, unit_axes
+from nfnets.optim.norms import squares, tree_norm, unit_axes
 
 
 def test_the_norm_of_a_tree_is_that_of_all_its_numbers():
@@ -24,7 +24,7 @@ def test_numbers_of_less_precision_are_summed_in_float32():
   x = jnp.full(1000, 1.0, jnp.bfloat16)
   assert tree_norm([x]).dtype == jnp.float32
   assert tree_norm([x]) == pytest.approx(1000**0.5, rel=1e-6)
-  assert array_norm(x).dtype == jnp.float32
+  assert squares(x).dtype == jnp.float32
 
 
 @pytest.mark.parametrize(
