@@ -53,6 +53,23 @@ def test_every_output_unit_has_mean_0_and_variance_gain_squared_over_the_fan_in(
   np.testing.assert_allclose(np.var(units, axis=0), gain**2 / len(units), rtol=1e-5)
 
 
+@pytest.mark.parametrize('shape', KERNELS)
+def test_the_gradient_of_standardization_is_that_derived_by_hand(shape):
+  kernel, gain = 3 * normal(*shape) + 1, 1 + 0.3 * normal(shape[-1])
+  cotangent = normal(*shape, 2)[..., 1]
+  _, pull_back = jax.vjp(SCALED, kernel, gain)
+  by_kernel, by_gain = pull_back(cotangent)
+  units, of_units = (x.reshape(-1, shape[-1]).astype(np.float64) for x in (kernel, cotangent))
+  centered = units - units.mean(axis=0)
+  squares = np.sum(centered**2, axis=0)
+  along = np.sum(of_units * centered, axis=0)
+  expected = of_units - of_units.mean(axis=0) - centered * along / squares
+  expected = (expected * gain / np.sqrt(squares)).reshape(shape)
+  scale = np.max(np.abs(expected))
+  np.testing.assert_allclose(by_kernel / scale, expected / scale, atol=1e-5)
+  np.testing.assert_allclose(by_gain, along / np.sqrt(squares), rtol=1e-4, atol=1e-5)
+
+
 def test_eps_can_be_added_to_the_variance_and_the_result_scaled():
   kernel, gain = 1e-3 * normal(3, 3, 8, 5), 1 + 0.3 * normal(5)
   units = np.reshape(kernel, (-1, 5)).astype(np.float64)
