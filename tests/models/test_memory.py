@@ -69,6 +69,7 @@ def test_it_grows_with_the_pixels_and_the_precision():
   assert kept() == kept(size=DEEP.train_size)
 
 
+@pytest.mark.slow
 def test_a_loop_keeps_somewhat_more():
   assert kept(size=64) < kept(Execution(scan_from=2), size=64) < 1.3 * kept(size=64)
   assert kept(Execution(scan_from=5), size=64) == kept(size=64)  # four blocks are alike

@@ -139,6 +139,7 @@ def test_pmap_is_the_whole_batch():
   assert_close(jax.tree.map(lambda x: x[:, 0], outputs), whole, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_gradients_reach_every_parameter_and_agree_with_differences():
   gradients = jax.jit(jax.grad(loss))(golden_params(), IMAGES)
   for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):

@@ -113,7 +113,11 @@ NORMALIZER_FREE = [
 
 @pytest.mark.parametrize(
   ('attention', 'stages'),
-  [(True, 2), pytest.param(True, 4, marks=pytest.mark.slow), (False, 2)],
+  [
+    pytest.param(True, 2, marks=pytest.mark.slow),
+    pytest.param(True, 4, marks=pytest.mark.slow),
+    (False, 2),
+  ],
 )
 @pytest.mark.parametrize('name', NORMALIZER_FREE)
 def test_every_block_follows_the_recursion_of_the_betas(name, attention, stages):

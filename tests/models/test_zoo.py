@@ -35,7 +35,7 @@ FAST = {
 }
 # Compiled quickly; the others' layers are computed by the tests against the released code.
 SMALL = {
-  *('nfnet_tiny', 'test_nfnet', 'nf_ecaresnet50'),
+  *('nfnet_tiny', 'test_nfnet'),
   *(f'{scheme}wide_resnet_16_2' for scheme in SCHEMES),
 }
 DEPTHS = (50, 101, 152, 200, 288, 600)

@@ -263,6 +263,7 @@ def test_what_is_wrong_is_told_before_a_folder_is_made(
   assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_too_many_unreadable_records_stop_the_run(tmp_path: Path, config: Config):
   noise = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), np.uint8)
   whole = [(png(image), label % 10) for label, image in enumerate(noise)]

@@ -28,6 +28,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory, digits: Path) -> Path:
   return workdir
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment(tmp_path: Path, digits: Path, unbroken: Path):
   """Killed twice: between two checkpoints, and again after it was taken up."""
   workdir = tmp_path / 'run'
