@@ -84,7 +84,14 @@ setup(
   python_requires='>=3.11',
   packages=find_packages(include=['nfnets', 'nfnets.*']),
   package_data={
-    'nfnets': ['data/*.tsv', 'data/*.md', 'data/builders/*.csv.gz', 'data/builders/*.md']
+    'nfnets': [
+      'data/*.tsv',
+      'data/*.md',
+      'data/builders/*.csv.gz',
+      'data/builders/*.md',
+      'native/kernels/*.cc',
+      'native/kernels/*.h',
+    ]
   },
   install_requires=CORE,
   extras_require={'train': TRAIN, 'prepare': PREPARE, 'hub': HUB, 'dev': DEV},

@@ -46,6 +46,7 @@ from nfnets.data.records import Records, open_records
 from nfnets.errors import InputError
 from nfnets.models.execution import DEFAULT_EXECUTION, Execution
 from nfnets.models.variants import find_variant
+from nfnets.native import use_kernels
 from nfnets.output_files import check_writable, write_text
 
 MODEL = flags.DEFINE_multi_string('model', [], 'A network; may be given several times.')
@@ -99,6 +100,7 @@ _PEERS = {'train': 'timm', 'infer': 'timm', 'input': 'tf.data'}
 def main(argv: list[str]) -> None:
   """Measures."""
   keep_freed_memory()
+  use_kernels()
   if len(argv) != 2 or argv[1] not in _BENCHMARKS:
     raise InputError(
       f'name what to measure, {" or ".join(_BENCHMARKS)}, not {" ".join(argv[1:])!r}: '

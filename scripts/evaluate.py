@@ -25,6 +25,7 @@ from nfnets.errors import InputError
 from nfnets.inference.evaluate import Evaluation, Precision, evaluate, evaluate_run
 from nfnets.inference.network import Network, open_network
 from nfnets.inference.per_class import per_class_csv
+from nfnets.native import use_kernels
 from nfnets.output_files import check_writable, write_text
 from nfnets.progress import Progress
 from nfnets.training.workdir import as_folder
@@ -52,6 +53,7 @@ _OF_RUNS = 'runs know theirs: leave it out with --workdir'
 def main(argv: list[str]) -> None:
   """Evaluates."""
   keep_freed_memory()
+  use_kernels()
   if argv[1:]:
     raise InputError(f'{argv[1]!r} is no flag; --help shows an example')
   if (WEIGHTS.value is None) == (WORKDIR.value is None):

@@ -27,6 +27,7 @@ from nfnets.inference import outputs
 from nfnets.inference.inputs import find_photos
 from nfnets.inference.network import open_network
 from nfnets.inference.predict import Prediction, predict
+from nfnets.native import use_kernels
 from nfnets.output_files import check_writable
 from nfnets.plots.predictions import MOST, THUMBNAIL, Card, plot_predictions
 from nfnets.training.workdir import as_folder
@@ -59,6 +60,7 @@ class Told:
 def main(argv: list[str]) -> None:
   """Predicts, prints, and draws where asked."""
   keep_freed_memory()
+  use_kernels()
   if len(argv) < 2:
     raise InputError('name at least one photo, a folder, or - for standard input')
   if (WEIGHTS.value is None) == (WORKDIR.value is None):

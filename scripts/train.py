@@ -24,6 +24,7 @@ from ml_collections import config_flags
 from nfnets import command_line
 from nfnets.allocator import keep_freed_memory
 from nfnets.errors import InputError
+from nfnets.native import use_kernels
 from nfnets.training import distributed
 from nfnets.training.loop import train
 from nfnets.training.supervisor import Supervisor
@@ -62,6 +63,7 @@ flags.mark_flag_as_required('config')
 def main(argv: list[str]) -> None:
   """Trains."""
   keep_freed_memory()
+  use_kernels()
   if argv[1:]:
     raise InputError(f'{argv[1]!r} is no flag; --help shows an example')
   if PROFILE_STEPS.present and not PROFILE.value:

@@ -17,6 +17,7 @@ from nfnets.benchmarks.workload import Speed, Workload, flops_of, read_workload
 from nfnets.models.folding import fold
 from nfnets.models.inspection import count_cost
 from nfnets.models.zoo import Model, create_model
+from nfnets.native import use_kernels
 
 
 def measure(workload: Workload) -> Speed:
@@ -67,4 +68,5 @@ def _logits(model: Model) -> Any:
 
 if __name__ == '__main__':
   keep_freed_memory()
+  use_kernels()
   print(json.dumps(dataclasses.asdict(measure(read_workload(sys.argv[1])))))

@@ -17,6 +17,7 @@ from nfnets.benchmarks.timing import matmul_rate, peak_memory, time_calls
 from nfnets.benchmarks.workload import Speed, Workload, flops_of, read_workload
 from nfnets.errors import InputError
 from nfnets.models.inspection import count_cost
+from nfnets.native import use_kernels
 from nfnets.training.config import Config, DataConfig, ModelConfig
 from nfnets.training.derived import Derived, derive
 from nfnets.training.parallel import Mapping, make_mapping
@@ -106,4 +107,5 @@ def measure(workload: Workload) -> Speed:
 
 if __name__ == '__main__':
   keep_freed_memory()
+  use_kernels()
   print(json.dumps(dataclasses.asdict(measure(read_workload(sys.argv[1])))))

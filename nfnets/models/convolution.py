@@ -2,8 +2,9 @@
 
 A convolution and its two gradients are primitives here, so that each of the three is given its form
 when it is lowered for a platform, not when this module is imported.  Accelerators get XLA's own
-convolution.  CPUs get the forms of `cpu_convolution`: XLA has no fast kernel there for grouped
-convolutions, least of all for their gradients.
+convolution.  CPUs get the kernels of `nfnets.native` where these are in use and serve, else the
+forms of `cpu_convolution`: XLA has no fast kernel there for grouped convolutions, least of all for
+their gradients.
 
 All three are linear in both of their operands, and the transposes of each are the other two; so
 they can be differentiated any number of times, forwards and backwards.
@@ -18,8 +19,9 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from nfnets.models import cpu_convolution, direct_convolution
+from nfnets.models import cpu_convolution, direct_convolution, native_convolution
 from nfnets.models.windows import Window
+from nfnets.native import are_in_use
 
 CONVOLUTION = 'convolution'
 """What rematerialization policies call the result of every convolution."""
@@ -73,8 +75,10 @@ _Function = Callable[..., jax.Array]
 _Shape = Callable[[tuple[int, ...], tuple[int, ...], Window], tuple[int, ...]]
 
 
-def _primitive(name: str, *, default: _Function, cpu: _Function, shape: _Shape) -> Primitive:
-  """A bilinear function of two arrays with a window, which has a form of its own for CPUs."""
+def _primitive(
+  name: str, *, default: _Function, cpu: _Function, kernel: _Function, shape: _Shape
+) -> Primitive:
+  """A bilinear function of two arrays with a window, which has forms of its own for CPUs."""
 
   def infer(x: Any, y: Any, *, window: Window) -> Any:
     return x.update(shape=shape(x.shape, y.shape, window))
@@ -82,11 +86,21 @@ def _primitive(name: str, *, default: _Function, cpu: _Function, shape: _Shape) 
   def batch(arguments: Any, axes: Any, *, window: Window) -> tuple[jax.Array, int]:
     return jax.vmap(functools.partial(default, window=window), axes)(*arguments), 0
 
+  def on_cpu(x: jax.Array, y: jax.Array, *, window: Window) -> jax.Array:
+    made = shape(x.shape, y.shape, window)[-1]
+    return (kernel if native_convolution.serves(window, x, y, made) else cpu)(x, y, window=window)
+
+  def lower_for_cpu(context: Any, *operands: Any, window: Window) -> Any:
+    # Who runs an exported program need not have our kernels.
+    exported = context.module_context.lowering_parameters.for_export
+    form = on_cpu if are_in_use() and not exported else cpu
+    return mlir.lower_fun(form, multiple_results=False)(context, *operands, window=window)
+
   primitive = Primitive(name)
   primitive.def_impl(jax.jit(primitive.bind, static_argnames='window'))
   primitive.def_abstract_eval(infer)
   mlir.register_lowering(primitive, mlir.lower_fun(default, multiple_results=False))
-  mlir.register_lowering(primitive, mlir.lower_fun(cpu, multiple_results=False), platform='cpu')
+  mlir.register_lowering(primitive, lower_for_cpu, platform='cpu')
   batching.primitive_batchers[primitive] = batch
   return primitive
 
@@ -95,18 +109,21 @@ _forward = _primitive(
   FORWARD,
   default=direct_convolution.forward,
   cpu=cpu_convolution.forward,
+  kernel=native_convolution.forward,
   shape=lambda x, kernel, window: (x[0], *window.output, kernel[3]),
 )
 _input_gradient = _primitive(
   INPUT_GRADIENT,
   default=direct_convolution.input_gradient,
   cpu=cpu_convolution.input_gradient,
+  kernel=native_convolution.input_gradient,
   shape=lambda y, kernel, window: (y[0], *window.image, kernel[2] * window.groups),
 )
 _kernel_gradient = _primitive(
   KERNEL_GRADIENT,
   default=direct_convolution.kernel_gradient,
   cpu=cpu_convolution.kernel_gradient,
+  kernel=native_convolution.kernel_gradient,
   shape=lambda x, y, window: (*window.kernel, x[3] // window.groups, y[3]),
 )
 

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from nfnets.cache import cache_folder
 from nfnets.errors import InputError
 from nfnets.weights import deepmind, huggingface, timm_hub
-from nfnets.weights.cache import cache_folder, is_offline
 from nfnets.weights.downloads import download
+from nfnets.weights.offline import is_offline
 from nfnets.weights.transfers import Report
 
 _OFFLINE = 'NFNETS_OFFLINE'

@@ -1,34 +1,9 @@
-"""Where downloaded weights are kept, and whether they may be downloaded."""
-
-from pathlib import Path
+"""Whether weights may be downloaded."""
 
 import pytest
 
 from nfnets.errors import InputError
-from nfnets.weights.cache import cache_folder, is_offline
-
-
-@pytest.mark.parametrize(
-  ('own', 'xdg', 'folder'),
-  [
-    ('/a', '/b', '/a'),
-    ('~/a', '/b', '/home/me/a'),
-    ('', '/b', '/b/nfnets'),
-    ('', 'relative', '/home/me/.cache/nfnets'),
-    ('', '', '/home/me/.cache/nfnets'),
-  ],
-)
-def test_the_folder(monkeypatch: pytest.MonkeyPatch, own: str, xdg: str, folder: str) -> None:
-  monkeypatch.setenv('HOME', '/home/me')
-  monkeypatch.setenv('NFNETS_CACHE', own)
-  monkeypatch.setenv('XDG_CACHE_HOME', xdg)
-  assert cache_folder() == Path(folder)
-
-
-def test_nobodys_home(monkeypatch: pytest.MonkeyPatch) -> None:
-  monkeypatch.setenv('NFNETS_CACHE', '~nobody-of-this-name/cache')
-  with pytest.raises(InputError, match='set NFNETS_CACHE'):
-    cache_folder()
+from nfnets.weights.offline import is_offline
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,76 @@
+// A convolution and its two gradients as functions that XLA calls: float32, channels last.
+#include "direct.h"
+#include "winograd.h"
+
+namespace {
+
+namespace ffi = xla::ffi;
+using Array = ffi::Buffer<ffi::F32, 4>;
+using Result = ffi::ResultBuffer<ffi::F32, 4>;
+
+struct Window {
+  int64_t stride, groups, above, left;
+};
+
+template <typename Image, typename Kernel, typename Output>
+nfnets::Geometry geometry(const Image& image, const Kernel& kernel, const Output& output, const Window& window) {
+  const auto x = image.dimensions(), k = kernel.dimensions(), y = output.dimensions();
+  return {x[0], x[1], x[2], y[1], y[2], k[0], k[1], window.stride, window.above, window.left, window.groups, k[2],
+          k[3] / window.groups};
+}
+
+// Whether Winograd's way serves: its products are of whole registers.
+bool is_filtered(const nfnets::Geometry& g, bool filtered) {
+  return filtered && g.depth % nfnets::winograd::kPanel == 0 && g.units % nfnets::winograd::kPanel == 0;
+}
+
+ffi::Error forward(ffi::ThreadPool pool, Array x, Array kernel, int64_t stride, int64_t groups, int64_t above,
+                   int64_t left, bool filtered, Result y) {
+  const auto g = geometry(x, kernel, *y, {stride, groups, above, left});
+  if (is_filtered(g, filtered))
+    nfnets::winograd::convolve(pool, g, x.typed_data(), kernel.typed_data(), false, y->typed_data());
+  else
+    nfnets::direct::convolve(pool, nfnets::direct::forward(g), x.typed_data(), kernel.typed_data(), false,
+                             y->typed_data());
+  return ffi::Error::Success();
+}
+
+ffi::Error input_gradient(ffi::ThreadPool pool, Array cotangent, Array kernel, int64_t stride, int64_t groups,
+                          int64_t above, int64_t left, bool filtered, Result x) {
+  auto g = geometry(*x, kernel, cotangent, {stride, groups, above, left});
+  if (is_filtered(g, filtered)) {
+    std::swap(g.depth, g.units);
+    nfnets::winograd::convolve(pool, g, cotangent.typed_data(), kernel.typed_data(), true, x->typed_data());
+  } else {
+    nfnets::direct::convolve(pool, nfnets::direct::input_gradient(g), cotangent.typed_data(), kernel.typed_data(), true,
+                             x->typed_data());
+  }
+  return ffi::Error::Success();
+}
+
+ffi::Error kernel_gradient(ffi::ThreadPool pool, Array x, Array cotangent, int64_t stride, int64_t groups,
+                           int64_t above, int64_t left, bool filtered, Result kernel) {
+  const auto g = geometry(x, *kernel, cotangent, {stride, groups, above, left});
+  const auto way = is_filtered(g, filtered) ? nfnets::winograd::kernel_gradient : nfnets::direct::kernel_gradient;
+  way(pool, g, x.typed_data(), cotangent.typed_data(), kernel->typed_data());
+  return ffi::Error::Success();
+}
+
+auto binding() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .Arg<Array>()
+      .Arg<Array>()
+      .Attr<int64_t>("stride")
+      .Attr<int64_t>("groups")
+      .Attr<int64_t>("above")
+      .Attr<int64_t>("left")
+      .Attr<bool>("filtered")
+      .Ret<Array>();
+}
+
+}  // namespace
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(nfnets_convolution, forward, binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(nfnets_convolution_input_gradient, input_gradient, binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(nfnets_convolution_kernel_gradient, kernel_gradient, binding());
