@@ -1,4 +1,4 @@
-"""The folder where nfnets keeps what it makes or downloads, and folders that nobody else can write to."""
+"""Folders: where nfnets keeps what it makes or downloads, and those that nobody else can write to."""
 
 import os
 import stat

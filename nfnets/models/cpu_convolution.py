@@ -26,8 +26,8 @@ _TOGETHER, _TOGETHER_IN_GRADIENTS = 32, 16
 
 def forward(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
   """See `direct_convolution.forward`."""
-  if _is_product(window):
-    return _product(_strided(x, window), kernel[0, 0])
+  if is_product(window):
+    return _product(strided(x, window), kernel[0, 0])
   if _is_filtered(window, x, kernel):
     return winograd.forward(x, kernel, window=window)
 
@@ -39,8 +39,8 @@ def forward(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
 
 def input_gradient(cotangent: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
   """See `direct_convolution.input_gradient`."""
-  if _is_product(window):
-    return _spread(_product(cotangent, kernel[0, 0].T), window)
+  if is_product(window):
+    return spread(_product(cotangent, kernel[0, 0].T), window)
   if _is_filtered(window, cotangent, kernel):
     return winograd.input_gradient(cotangent, kernel, window=window)
 
@@ -53,8 +53,8 @@ def input_gradient(cotangent: jax.Array, kernel: jax.Array, *, window: Window) -
 
 def kernel_gradient(x: jax.Array, cotangent: jax.Array, *, window: Window) -> jax.Array:
   """See `direct_convolution.kernel_gradient`."""
-  if _is_product(window):
-    return _summed_product(_strided(x, window), cotangent)[None, None]
+  if is_product(window):
+    return _summed_product(strided(x, window), cotangent)[None, None]
   if _is_filtered(window, x, cotangent):
     return winograd.kernel_gradient(x, cotangent, window=window)
   if _is_static(window) and cotangent.shape[-1] // window.groups >= _WIDE:
@@ -68,7 +68,7 @@ def kernel_gradient(x: jax.Array, cotangent: jax.Array, *, window: Window) -> ja
   return _in_parts(of_groups, x, cotangent, window, together)
 
 
-def _is_product(window: Window) -> bool:
+def is_product(window: Window) -> bool:
   return window.kernel == (1, 1) and window.groups == 1 and _is_static(window)
 
 
@@ -149,13 +149,13 @@ def _summed_product(x: jax.Array, y: jax.Array) -> jax.Array:
   return lax.dot_general(flat_x, flat_y, (((0,), (0,)), ((), ())))
 
 
-def _strided(x: jax.Array, window: Window) -> jax.Array:
+def strided(x: jax.Array, window: Window) -> jax.Array:
   """The pixels that a strided 1x1 convolution reads."""
   return x if window.stride == 1 else x[:, :: window.stride, :: window.stride]
 
 
-def _spread(y: jax.Array, window: Window) -> jax.Array:
-  """What `_strided` undoes, with zeros between."""
+def spread(y: jax.Array, window: Window) -> jax.Array:
+  """What `strided` undoes, with zeros between."""
   if window.stride == 1:
     return y
   between = window.stride - 1

@@ -2,14 +2,15 @@
 
 Called for a convolution that `serves` tells: in float32, each takes a half to a fifth of the time
 of the forms in `cpu_convolution` (docs/results/convolutions.md).  3x3 convolutions of wide groups
-are computed in Winograd's way, others as sums over the pixels of the kernel.
+are computed in Winograd's way, others as sums over the pixels of the kernel, and 1x1 convolutions
+as products of matrices.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nfnets.models import winograd
+from nfnets.models import cpu_convolution, winograd
 from nfnets.models.windows import Window
 
 _LANES = 8
@@ -28,35 +29,41 @@ def serves(window: Window, first: jax.Array, second: jax.Array, made: int) -> bo
     made: how many channels the result has.
   """
   sizes = (*first.shape, *second.shape, *window.image)
-  return (
-    window.kernel != (1, 1)
-    and all(isinstance(size, int) for size in sizes)
-    and first.dtype == second.dtype == jnp.float32
-    and made % window.groups == 0
-    and made // window.groups % _LANES == 0
-    and max(sizes) <= _MOST
-  )
+  if not all(isinstance(size, int) for size in sizes) or max(sizes) > _MOST:
+    return False
+  if not first.dtype == second.dtype == jnp.float32:
+    return False
+  return cpu_convolution.is_product(window) or made // window.groups % _LANES == 0
 
 
 def forward(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
-  """See `direct_convolution.forward`; eight divides the channels of each group of the result."""
+  """See `direct_convolution.forward`; of those that `serves` tells."""
+  if cpu_convolution.is_product(window):
+    pixels = cpu_convolution.strided(x, window)
+    return _product(_flat(pixels), kernel[0, 0]).reshape(*pixels.shape[:-1], -1)
   shape = (x.shape[0], *window.output, kernel.shape[3])
-  return _call('nfnets_convolution', shape, x, kernel, window)
+  return _convolve('nfnets_convolution', shape, x, kernel, window)
 
 
 def input_gradient(cotangent: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
-  """See `direct_convolution.input_gradient`; eight divides the channels of each group of it."""
+  """See `direct_convolution.input_gradient`; of those that `serves` tells."""
+  if cpu_convolution.is_product(window):
+    flat = _product(_flat(cotangent), kernel[0, 0], transposed=True)
+    return cpu_convolution.spread(flat.reshape(*cotangent.shape[:-1], -1), window)
   shape = (cotangent.shape[0], *window.image, kernel.shape[2] * window.groups)
-  return _call('nfnets_convolution_input_gradient', shape, cotangent, kernel, window)
+  return _convolve('nfnets_convolution_input_gradient', shape, cotangent, kernel, window)
 
 
 def kernel_gradient(x: jax.Array, cotangent: jax.Array, *, window: Window) -> jax.Array:
-  """See `direct_convolution.kernel_gradient`; eight divides the channels of each group."""
+  """See `direct_convolution.kernel_gradient`; of those that `serves` tells."""
+  if cpu_convolution.is_product(window):
+    pixels = cpu_convolution.strided(x, window)
+    return _summed_product(_flat(pixels), _flat(cotangent))[None, None]
   shape = (*window.kernel, x.shape[3] // window.groups, cotangent.shape[3])
-  return _call('nfnets_convolution_kernel_gradient', shape, x, cotangent, window)
+  return _convolve('nfnets_convolution_kernel_gradient', shape, x, cotangent, window)
 
 
-def _call(
+def _convolve(
   target: str, shape: tuple[int, ...], first: jax.Array, second: jax.Array, window: Window
 ) -> jax.Array:
   (above, _), (left, _) = window.padding
@@ -70,3 +77,21 @@ def _call(
     left=np.int64(left),
     filtered=winograd.serves(window),
   )
+
+
+def _product(x: jax.Array, matrix: jax.Array, *, transposed: bool = False) -> jax.Array:
+  """[pixels, in] by [in, out], or by the transpose of [out, in]."""
+  shape = (x.shape[0], matrix.shape[0 if transposed else 1])
+  call = jax.ffi.ffi_call('nfnets_product', jax.ShapeDtypeStruct(shape, x.dtype))
+  return call(x, matrix, transposed=transposed)
+
+
+def _summed_product(x: jax.Array, y: jax.Array) -> jax.Array:
+  """[pixels, in] and [pixels, out] -> [in, out]: summed over all pixels."""
+  shape = (x.shape[1], y.shape[1])
+  return jax.ffi.ffi_call('nfnets_summed_product', jax.ShapeDtypeStruct(shape, x.dtype))(x, y)
+
+
+def _flat(x: jax.Array) -> jax.Array:
+  """[N, H, W, C] -> [pixels, C]."""
+  return x.reshape(-1, x.shape[-1])

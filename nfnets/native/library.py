@@ -21,6 +21,8 @@ TARGETS = (
   'nfnets_convolution',
   'nfnets_convolution_input_gradient',
   'nfnets_convolution_kernel_gradient',
+  'nfnets_product',
+  'nfnets_summed_product',
 )
 """Functions of the library, under the names by which programs call them."""
 

@@ -58,8 +58,8 @@ def make_train_step(
   def step(old: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     rng = jax.random.fold_in(jax.random.key(config.seed), old.step)
     means, state = gradient_of(old.params, old.state, rng, batch)
-    loss, accuracy, gradients = jax.lax.pmean(means, AXIS)
-    state = hold(frozen, old.state, jax.tree.map(_mean_over_devices, state))
+    loss, accuracy, gradients = _mean_over_devices(means)
+    state = hold(frozen, old.state, _mean_statistics(state))
     updates, opt_state = optimizer.update(gradients, old.opt_state, old.params)
     params = hold(frozen, old.params, optax.apply_updates(old.params, updates))
     decay = config.optimizer.ema_decay
@@ -123,9 +123,18 @@ def _clipped(
   return {'clipped': fractions.pop(ALL)} | {f'clipped_{k}': v for k, v in fractions.items()}
 
 
-def _mean_over_devices(x: jax.Array) -> jax.Array:
+def _mean_over_devices(tree: Any) -> Any:
+  # One device has nothing to average, but XLA would copy what it is asked to.
+  return tree if jax.lax.axis_size(AXIS) == 1 else jax.lax.pmean(tree, AXIS)
+
+
+def _mean_statistics(state: Any) -> Any:
   """Statistics are averaged; counters are the same everywhere."""
-  return jax.lax.pmean(x, AXIS) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+  def mean(x: jax.Array) -> jax.Array:
+    return _mean_over_devices(x) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+  return jax.tree.map(mean, state)
 
 
 def _is_finite(

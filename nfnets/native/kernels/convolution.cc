@@ -1,5 +1,6 @@
-// A convolution and its two gradients as functions that XLA calls: float32, channels last.
+// Convolutions, their two gradients and products of matrices as functions that XLA calls: float32, channels last.
 #include "direct.h"
+#include "product.h"
 #include "winograd.h"
 
 namespace {
@@ -7,6 +8,8 @@ namespace {
 namespace ffi = xla::ffi;
 using Array = ffi::Buffer<ffi::F32, 4>;
 using Result = ffi::ResultBuffer<ffi::F32, 4>;
+using Matrix = ffi::Buffer<ffi::F32, 2>;
+using MatrixResult = ffi::ResultBuffer<ffi::F32, 2>;
 
 struct Window {
   int64_t stride, groups, above, left;
@@ -56,6 +59,22 @@ ffi::Error kernel_gradient(ffi::ThreadPool pool, Array x, Array cotangent, int64
   return ffi::Error::Success();
 }
 
+// [rows, depth] by [depth, columns]; by the transpose of [columns, depth] if `transposed`.
+ffi::Error product(ffi::ThreadPool pool, Matrix a, Matrix b, bool transposed, MatrixResult result) {
+  const auto of_a = a.dimensions();
+  nfnets::product::multiply(pool, a.typed_data(), b.typed_data(), of_a[0], of_a[1], result->dimensions()[1], transposed,
+                            result->typed_data());
+  return ffi::Error::Success();
+}
+
+// The transpose of [terms, rows] by [terms, columns].
+ffi::Error summed_product(ffi::ThreadPool pool, Matrix a, Matrix b, MatrixResult result) {
+  const auto of_a = a.dimensions();
+  nfnets::product::multiply_transposed(pool, a.typed_data(), b.typed_data(), of_a[0], of_a[1], b.dimensions()[1],
+                                       result->typed_data());
+  return ffi::Error::Success();
+}
+
 auto binding() {
   return ffi::Ffi::Bind()
       .Ctx<ffi::ThreadPool>()
@@ -74,3 +93,8 @@ auto binding() {
 XLA_FFI_DEFINE_HANDLER_SYMBOL(nfnets_convolution, forward, binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(nfnets_convolution_input_gradient, input_gradient, binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(nfnets_convolution_kernel_gradient, kernel_gradient, binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    nfnets_product, product,
+    ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Matrix>().Arg<Matrix>().Attr<bool>("transposed").Ret<Matrix>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(nfnets_summed_product, summed_product,
+                              ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Matrix>().Arg<Matrix>().Ret<Matrix>());
