@@ -1,4 +1,4 @@
-"""Folders: where nfnets keeps what it makes or downloads, and those that nobody else can write to."""
+"""Where nfnets keeps what it makes or downloads, and folders that nobody else can write to."""
 
 import os
 import stat

@@ -18,6 +18,7 @@ COMMON = {
   'nfnets.disk',
   'nfnets.progress',
   'nfnets.output_files',
+  'nfnets.cache',
 }
 BESIDE_EACH_OTHER = {
   'nfnets.models',
@@ -36,13 +37,18 @@ PARTS = {
   'nfnets.disk': set(),
   'nfnets.progress': set(),
   'nfnets.output_files': {'nfnets.errors'},
+  'nfnets.cache': {'nfnets.errors'},
+  'nfnets.native': {'nfnets.errors', 'nfnets.cache'},
   **dict.fromkeys(BESIDE_EACH_OTHER, COMMON),
+  'nfnets.models': COMMON | {'nfnets.native'},
   'nfnets.loading': COMMON | {'nfnets.models', 'nfnets.weights'},
   'nfnets.batchnorm': COMMON | {'nfnets.models'},
   'nfnets.training': COMMON | BESIDE_EACH_OTHER | {'nfnets.batchnorm', 'nfnets.loading'},
   'nfnets.inference': COMMON | BESIDE_EACH_OTHER | {'nfnets.loading', 'nfnets.training'},
   'nfnets.plots': COMMON | {'nfnets.models'},
-  'nfnets.benchmarks': COMMON | BESIDE_EACH_OTHER | {'nfnets.loading', 'nfnets.training'},
+  'nfnets.benchmarks': COMMON
+  | BESIDE_EACH_OTHER
+  | {'nfnets.loading', 'nfnets.native', 'nfnets.training'},
   'nfnets.pods': COMMON | BESIDE_EACH_OTHER | {'nfnets.training'},
   'nfnets.claims': COMMON
   | BESIDE_EACH_OTHER
@@ -55,6 +61,7 @@ PARTS = {
   | {
     'nfnets',
     'nfnets.loading',
+    'nfnets.native',
     'nfnets.plots',
     'nfnets.batchnorm',
     'nfnets.training',
@@ -77,6 +84,7 @@ MODELS = (
   'direct_convolution',
   'winograd',
   'cpu_convolution',
+  'native_convolution',
   'convolution',
   'chain',
   'initializers',

@@ -15,6 +15,7 @@ import jax
 from nfnets.benchmarks import infer, train
 from nfnets.benchmarks.processes import in_fresh_process, in_turns
 from nfnets.benchmarks.workload import Workload, read_workload
+from nfnets.native import use_kernels
 
 PROGRAMS = ('train', 'infer')
 
@@ -99,4 +100,5 @@ def _once(program: str, workload: Workload) -> Compiling:
 
 
 if __name__ == '__main__':
+  use_kernels()
   print(json.dumps(_once(sys.argv[1], read_workload(sys.argv[2]))))

@@ -69,6 +69,7 @@ def kernel_gradient(x: jax.Array, cotangent: jax.Array, *, window: Window) -> ja
 
 
 def is_product(window: Window) -> bool:
+  """Whether a convolution is a product of matrices: its kernel has one pixel."""
   return window.kernel == (1, 1) and window.groups == 1 and _is_static(window)
 
 

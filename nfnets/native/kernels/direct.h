@@ -111,7 +111,7 @@ inline float* pack(xla::ffi::ThreadPool& pool, const Sweep& s, const float* kern
         } else {
           std::memcpy(to, kernel + (tap * s.depth + k) * row + group * s.units + first, panel * sizeof(float));
         }
-  });
+  }, s.groups * s.taps * s.depth * s.units < kFew);
   return packed;
 }
 

@@ -47,7 +47,7 @@ inline float* pack(xla::ffi::ThreadPool& pool, const float* matrix, int64_t dept
       for (int64_t j = 0; j < kPanel; ++j)
         for (int64_t i = k; i < std::min(k + square, depth); ++i)
           to[i * kPanel + j] = j < count ? matrix[(first + j) * depth + i] : 0;
-  });
+  }, depth * columns < kFew);
   return packed;
 }
 

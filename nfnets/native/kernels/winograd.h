@@ -140,7 +140,7 @@ inline float* pack(xla::ffi::ThreadPool& pool, const Geometry& g, const float* k
             store<kWide>(to + p * panels * g.depth * kPanel + (k + m) * kPanel + u, y[p / 4][p % 4]);
         }
       }
-  });
+  }, kPlaces * g.groups * g.depth * g.units < kFew);
   return packed;
 }
 
@@ -170,36 +170,51 @@ inline void convolve(xla::ffi::ThreadPool& pool, const Geometry& g, const float*
   });
 }
 
+// The sum of products over tiles [begin, end) -> [16, block, units]: of `block` channels of the image and all of the result.
+inline void sum_products(const Geometry& g, const Grid& grid, int64_t group, int64_t channel, int64_t block, int64_t begin,
+                         int64_t end, const float* image, const float* cotangent, float* sums) {
+  constexpr int64_t rows = 8;
+  float* tiles = scratch<1>(kPlaces * kTiles * block);
+  float* others = scratch<2>(kPlaces * kTiles * g.units);
+  std::memset(sums, 0, kPlaces * block * g.units * sizeof(float));
+  for (int64_t first = begin; first < end; first += kTiles) {
+    const int64_t count = std::min(kTiles, end - first);
+    read_tiles<OfImage, 4>(grid, first, count, 1, image + group * g.depth + channel, g.groups * g.depth, block, tiles, count);
+    read_tiles<OfCotangent, 2>(grid, first, count, 0, cotangent + group * g.units, g.groups * g.units, g.units, others, count);
+    for (int64_t place = 0; place < kPlaces; ++place)
+      for (int64_t u = 0; u < g.units; u += kPanel)
+        for (int64_t c = 0; c < block; c += rows) {
+          Tile<kWide, rows, kPair> tile;
+          tile.clear();  // sums of sums lose less than one long sum
+          tile.add(tiles + place * count * block + c, 1, block, others + place * count * g.units + u, g.units, count);
+          tile.add_to(sums + (place * block + c) * g.units + u, g.units);
+        }
+  }
+}
+
 inline void kernel_gradient(xla::ffi::ThreadPool& pool, const Geometry& g, const float* image, const float* cotangent,
                             float* gradient) {
-  constexpr int64_t rows = 8;
   const Grid grid(g);
-  const int64_t block = g.depth % 32 ? 16 : 32, blocks = g.depth / block, channels = g.groups * g.units;
-  parallel_for(pool, g.groups * blocks, [&](int64_t item) {
-    const int64_t group = item / blocks, channel = item % blocks * block;
-    float* tiles = scratch<1>(kPlaces * kTiles * block);
-    float* others = scratch<2>(kPlaces * kTiles * g.units);
-    float* sums = scratch<3>(kPlaces * block * g.units);
-    std::memset(sums, 0, kPlaces * block * g.units * sizeof(float));
-    for (int64_t first = 0; first < grid.tiles(); first += kTiles) {
-      const int64_t count = std::min(kTiles, grid.tiles() - first);
-      read_tiles<OfImage, 4>(grid, first, count, 1, image + group * g.depth + channel, g.groups * g.depth, block, tiles,
-                             count);
-      read_tiles<OfCotangent, 2>(grid, first, count, 0, cotangent + group * g.units, channels, g.units, others, count);
-      for (int64_t place = 0; place < kPlaces; ++place)
-        for (int64_t u = 0; u < g.units; u += kPanel)
-          for (int64_t c = 0; c < block; c += rows) {
-            float* of = sums + (place * block + c) * g.units + u;
-            Tile<kWide, rows, kPair> tile;
-            tile.clear();
-            tile.add(tiles + place * count * block + c, 1, block, others + place * count * g.units + u, g.units, count);
-            tile.add_to(of, g.units);
-          }
-    }
+  const int64_t block = 32, blocks = g.depth / block, pieces = g.groups * blocks, channels = g.groups * g.units;
+  // Where there are few pieces, the sum over the tiles is taken in parts.
+  const int64_t parts = std::clamp<int64_t>(up(8, pieces), 1, std::max<int64_t>(grid.tiles() / (4 * kTiles), 1));
+  const int64_t each = up(grid.tiles(), parts), size = kPlaces * block * g.units;
+  float* sums = scratch<0>(parts * pieces * size);
+  parallel_for(pool, parts * pieces, [&](int64_t item) {
+    const int64_t piece = item / parts, begin = item % parts * each;
+    sum_products(g, grid, piece / blocks, piece % blocks * block, block, begin, std::min(begin + each, grid.tiles()), image,
+                 cotangent, sums + item * size);
+  });
+  parallel_for(pool, pieces, [&](int64_t piece) {
+    const int64_t group = piece / blocks, channel = piece % blocks * block;
     for (int64_t c = 0; c < block; ++c)
       for (int64_t u = 0; u < g.units; u += kWide) {
         V x[4][4], y[3][3];
-        for (int p = 0; p < kPlaces; ++p) x[p / 4][p % 4] = load<kWide>(sums + (p * block + c) * g.units + u);
+        for (int p = 0; p < kPlaces; ++p) {
+          const float* of = sums + piece * parts * size + (p * block + c) * g.units + u;
+          x[p / 4][p % 4] = load<kWide>(of);
+          for (int64_t part = 1; part < parts; ++part) x[p / 4][p % 4] += load<kWide>(of + part * size);
+        }
         transform<OfGradient>(x, y);
         for (int tap = 0; tap < 9; ++tap)
           store<kWide>(gradient + (tap * g.depth + channel + c) * channels + group * g.units + u, y[tap / 3][tap % 3]);
