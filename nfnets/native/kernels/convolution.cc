@@ -22,9 +22,9 @@ nfnets::Geometry geometry(const Image& image, const Kernel& kernel, const Output
           k[3] / window.groups};
 }
 
-// Whether Winograd's way serves: its products are of whole registers.
+// Whether Winograd's way serves: whole blocks of channels on both sides.
 bool is_filtered(const nfnets::Geometry& g, bool filtered) {
-  return filtered && g.depth % nfnets::winograd::kPanel == 0 && g.units % nfnets::winograd::kPanel == 0;
+  return filtered && g.depth % nfnets::winograd::kBlock == 0 && g.units % nfnets::winograd::kBlock == 0;
 }
 
 ffi::Error forward(ffi::ThreadPool pool, Array x, Array kernel, int64_t stride, int64_t groups, int64_t above,

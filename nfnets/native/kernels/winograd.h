@@ -13,7 +13,9 @@ namespace nfnets::winograd {
 
 constexpr int kPlaces = 16;              // numbers of a tile of 4 x 4
 constexpr int64_t kTiles = 48;           // at a time; a multiple of the rows of a product
-constexpr int64_t kPanel = kWide * kPair;
+constexpr int64_t kPanel = kWide * kPair;  // channels of the result that are computed at once
+constexpr int64_t kBlock = 32;             // channels of the image, in the gradient of the kernel
+static_assert(kBlock % kPanel == 0 && kTiles % kWideRows == 0);
 
 using V = Vector<kWide>;
 
@@ -195,7 +197,7 @@ inline void sum_products(const Geometry& g, const Grid& grid, int64_t group, int
 inline void kernel_gradient(xla::ffi::ThreadPool& pool, const Geometry& g, const float* image, const float* cotangent,
                             float* gradient) {
   const Grid grid(g);
-  const int64_t block = 32, blocks = g.depth / block, pieces = g.groups * blocks, channels = g.groups * g.units;
+  const int64_t block = kBlock, blocks = g.depth / block, pieces = g.groups * blocks, channels = g.groups * g.units;
   // Where there are few pieces, the sum over the tiles is taken in parts.
   const int64_t parts = std::clamp<int64_t>(up(8, pieces), 1, std::max<int64_t>(grid.tiles() / (4 * kTiles), 1));
   const int64_t each = up(grid.tiles(), parts), size = kPlaces * block * g.units;
