@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import hashlib
+import importlib.metadata
 import logging
 import os
 import platform
@@ -12,7 +13,6 @@ import tempfile
 from pathlib import Path
 
 import jax
-import jaxlib
 
 from nfnets.cache import cache_folder, private_folder
 from nfnets.errors import InputError
@@ -111,7 +111,7 @@ def _place(compiler: str) -> Path:
   digest = hashlib.sha256()
   for source in sorted(_SOURCES.iterdir()):
     digest.update(source.read_bytes())
-  for text in (*_FLAGS, version.stdout, _instructions(), jaxlib.__version__):
+  for text in (*_FLAGS, version.stdout, _instructions(), importlib.metadata.version('jaxlib')):
     digest.update(text.encode())
   return cache_folder() / 'native' / f'convolution-{digest.hexdigest()[:16]}.so'
 

@@ -18,7 +18,18 @@ struct Window {
 template <typename Image, typename Kernel, typename Output>
 nfnets::Geometry geometry(const Image& image, const Kernel& kernel, const Output& output, const Window& window) {
   const auto x = image.dimensions(), k = kernel.dimensions(), y = output.dimensions();
-  return {x[0], x[1], x[2], y[1], y[2], k[0], k[1], window.stride, window.above, window.left, window.groups, k[2],
+  return {x[0],
+          x[1],
+          x[2],
+          y[1],
+          y[2],
+          k[0],
+          k[1],
+          window.stride,
+          window.above,
+          window.left,
+          window.groups,
+          k[2],
           k[3] / window.groups};
 }
 

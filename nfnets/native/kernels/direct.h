@@ -16,7 +16,6 @@ namespace nfnets::direct {
 
 constexpr int64_t kBand = 48 * 1024;  // numbers of a band of rows, to stay in the second cache
 
-inline int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -up(-a, b); }
 
 // A pixel of the kernel: where it finds its pixel in the source, counted from that of the sum.
@@ -44,9 +43,22 @@ inline Sweep forward(const Geometry& g) {
   Class all{0, 0, g.out_height, g.out_width, {}};
   for (int64_t i = 0; i < g.rows; ++i)
     for (int64_t j = 0; j < g.columns; ++j) all.taps.push_back({i * g.columns + j, i, j});
-  return {g.n, g.height, g.width, g.out_height, g.out_width, g.above, g.left,
+  return {g.n,
+          g.height,
+          g.width,
+          g.out_height,
+          g.out_width,
+          g.above,
+          g.left,
           std::max((g.out_width - 1) * g.stride + g.columns, g.left + g.width),
-          g.stride, 1, g.rows, g.groups, g.depth, g.units, g.rows * g.columns, {all}};
+          g.stride,
+          1,
+          g.rows,
+          g.groups,
+          g.depth,
+          g.units,
+          g.rows * g.columns,
+          {all}};
 }
 
 inline Sweep input_gradient(const Geometry& g) {
@@ -55,8 +67,22 @@ inline Sweep input_gradient(const Geometry& g) {
   const int64_t above = up(std::max<int64_t>(g.rows - 1 - g.above, 0), s);
   const int64_t left = up(std::max<int64_t>(g.columns - 1 - g.left, 0), s);
   const int64_t last = floor_div(g.width - 1 + g.left, s);
-  Sweep sweep{g.n, g.out_height, g.out_width, g.height, g.width, above, left,
-              left + std::max(g.out_width, last + 1), 1, s, 0, g.groups, g.units, g.depth, g.rows * g.columns, {}};
+  Sweep sweep{g.n,
+              g.out_height,
+              g.out_width,
+              g.height,
+              g.width,
+              above,
+              left,
+              left + std::max(g.out_width, last + 1),
+              1,
+              s,
+              0,
+              g.groups,
+              g.units,
+              g.depth,
+              g.rows * g.columns,
+              {}};
   for (int64_t y = 0; y < std::min(s, g.height); ++y)
     for (int64_t x = 0; x < std::min(s, g.width); ++x) {
       Class sums{y, x, up(g.height - y, s), up(g.width - x, s), {}};
@@ -100,18 +126,21 @@ inline float* pack(xla::ffi::ThreadPool& pool, const Sweep& s, const float* kern
   float* packed = scratch<0>(s.groups * s.taps * s.depth * s.units);
   const int64_t panels = s.units / panel;
   const int64_t row = s.groups * (transposed ? s.depth : s.units);  // of the kernel
-  parallel_for(pool, s.groups * panels, [&](int64_t item) {
-    const int64_t group = item / panels, first = item % panels * panel;
-    float* to = packed + item * s.taps * s.depth * panel;
-    for (int64_t tap = 0; tap < s.taps; ++tap)
-      for (int64_t k = 0; k < s.depth; ++k, to += panel)
-        if (transposed) {
-          const float* from = kernel + (tap * s.units + first) * row + group * s.depth + k;
-          for (int64_t u = 0; u < panel; ++u) to[u] = from[u * row];
-        } else {
-          std::memcpy(to, kernel + (tap * s.depth + k) * row + group * s.units + first, panel * sizeof(float));
-        }
-  }, s.groups * s.taps * s.depth * s.units < kFew);
+  parallel_for(
+      pool, s.groups * panels,
+      [&](int64_t item) {
+        const int64_t group = item / panels, first = item % panels * panel;
+        float* to = packed + item * s.taps * s.depth * panel;
+        for (int64_t tap = 0; tap < s.taps; ++tap)
+          for (int64_t k = 0; k < s.depth; ++k, to += panel)
+            if (transposed) {
+              const float* from = kernel + (tap * s.units + first) * row + group * s.depth + k;
+              for (int64_t u = 0; u < panel; ++u) to[u] = from[u * row];
+            } else {
+              std::memcpy(to, kernel + (tap * s.depth + k) * row + group * s.units + first, panel * sizeof(float));
+            }
+      },
+      s.groups * s.taps * s.depth * s.units < kFew);
   return packed;
 }
 
@@ -137,9 +166,9 @@ struct Step {
 template <int lanes, int columns>
 Step step_for(int64_t width) {
   constexpr int most = columns == 1 ? 12 : kWideRows, some = std::min(most, 8);
-  static const Step steps[] = {{1, sum<lanes, 1, columns>}, {2, sum<lanes, 2, columns>}, {4, sum<lanes, 4, columns>},
-                               {6, sum<lanes, 6, columns>}, {some, sum<lanes, some, columns>},
-                               {most, sum<lanes, most, columns>}};
+  static const Step steps[] = {{1, sum<lanes, 1, columns>},       {2, sum<lanes, 2, columns>},
+                               {4, sum<lanes, 4, columns>},       {6, sum<lanes, 6, columns>},
+                               {some, sum<lanes, some, columns>}, {most, sum<lanes, most, columns>}};
   constexpr int64_t hidden = 8 / columns;  // sums under way that hide how long an addition takes
   Step best = steps[0];
   int64_t least = INT64_MAX;
@@ -219,8 +248,8 @@ void run_kernel_gradient(xla::ffi::ThreadPool& pool, const Geometry& g, const fl
       for (int64_t top = 0; top < g.out_height; top += band) {
         const int64_t height = std::min(band, g.out_height - top);
         pad(image + n * g.height * g.width * g.groups * g.depth + group * g.depth + first, g.height, g.width,
-            g.groups * g.depth, g.above, g.left, padded_width, top * g.stride,
-            (top + height - 1) * g.stride + g.rows, depth, block, padded);
+            g.groups * g.depth, g.above, g.left, padded_width, top * g.stride, (top + height - 1) * g.stride + g.rows,
+            depth, block, padded);
         const float* from = cotangent + (n * g.out_height + top) * g.out_width * channels + group * g.units;
         for (int64_t pixel = 0; pixel < height * g.out_width; ++pixel, from += channels)
           for (int64_t u = 0; u < g.units; u += panel)

@@ -13,4 +13,7 @@ struct Geometry {
   int64_t groups, depth, units;                // channels of a group in the image and in the result
 };
 
+// a / b, rounded up.
+inline int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
 }  // namespace nfnets

@@ -14,9 +14,9 @@ namespace nfnets {
 
 constexpr int64_t kFew = 1 << 16;  // numbers that are copied in less time than another thread takes to begin
 
-// Calls f(i) for every i below `items`, on the threads of the pool.  The calling thread, which may be one of the pool's,
-// takes items as well and waits for none that nobody has begun: so it ends however busy the others are.  Where all of it
-// takes less time than waking another thread (`few`), it does it alone.
+// Calls f(i) for every i below `items`, on the threads of the pool.  The calling thread, which may be one of the
+// pool's, takes items as well and waits for none that nobody has begun: so it ends however busy the others are.  Where
+// all of it takes less time than waking another thread (`few`), it does it alone.
 template <typename F>
 void parallel_for(xla::ffi::ThreadPool& pool, int64_t items, const F& f, bool few = false) {
   if (few) {

@@ -5,15 +5,14 @@
 
 #include <cstring>
 
+#include "geometry.h"
 #include "parallel.h"
 #include "vectors.h"
 
 namespace nfnets::product {
 
 constexpr int64_t kPanel = kWide * kPair;  // columns that are computed at once
-constexpr int64_t kDepth = 256;            // terms of a sum that are added at once: a panel of them stays in the first cache
-
-inline int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t kDepth = 256;  // terms of a sum that are added at once: a panel of them stays in the first cache
 
 // Rows [0, rows) of a matrix, `count` numbers of each, into rows of `width` numbers; zeros in the rest.
 inline void copy(const float* from, int64_t stride, int64_t rows, int64_t count, int64_t width, float* to) {
@@ -38,16 +37,19 @@ void put(Tile<kWide, rows, kPair>& tile, bool add, float* to, int64_t stride, in
 inline float* pack(xla::ffi::ThreadPool& pool, const float* matrix, int64_t depth, int64_t columns, bool transposed) {
   const int64_t panels = up(columns, kPanel);
   float* packed = scratch<0>(panels * depth * kPanel);
-  parallel_for(pool, panels, [&](int64_t panel) {
-    float* to = packed + panel * depth * kPanel;
-    const int64_t first = panel * kPanel, count = std::min(kPanel, columns - first);
-    if (!transposed) return copy(matrix + first, columns, depth, count, kPanel, to);
-    constexpr int64_t square = 16;  // lines of both sides stay in the cache
-    for (int64_t k = 0; k < depth; k += square)
-      for (int64_t j = 0; j < kPanel; ++j)
-        for (int64_t i = k; i < std::min(k + square, depth); ++i)
-          to[i * kPanel + j] = j < count ? matrix[(first + j) * depth + i] : 0;
-  }, depth * columns < kFew);
+  parallel_for(
+      pool, panels,
+      [&](int64_t panel) {
+        float* to = packed + panel * depth * kPanel;
+        const int64_t first = panel * kPanel, count = std::min(kPanel, columns - first);
+        if (!transposed) return copy(matrix + first, columns, depth, count, kPanel, to);
+        constexpr int64_t square = 16;  // lines of both sides stay in the cache
+        for (int64_t k = 0; k < depth; k += square)
+          for (int64_t j = 0; j < kPanel; ++j)
+            for (int64_t i = k; i < std::min(k + square, depth); ++i)
+              to[i * kPanel + j] = j < count ? matrix[(first + j) * depth + i] : 0;
+      },
+      depth * columns < kFew);
   return packed;
 }
 

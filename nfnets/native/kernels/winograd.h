@@ -11,19 +11,19 @@
 
 namespace nfnets::winograd {
 
-constexpr int kPlaces = 16;              // numbers of a tile of 4 x 4
-constexpr int64_t kTiles = 48;           // at a time; a multiple of the rows of a product
+constexpr int kPlaces = 16;                // numbers of a tile of 4 x 4
+constexpr int64_t kTiles = 48;             // at a time; a multiple of the rows of a product
 constexpr int64_t kPanel = kWide * kPair;  // channels of the result that are computed at once
 constexpr int64_t kBlock = 32;             // channels of the image, in the gradient of the kernel
 static_assert(kBlock % kPanel == 0 && kTiles % kWideRows == 0);
 
 using V = Vector<kWide>;
 
-inline int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // Four numbers of the image, two of the cotangent, as sums of their neighbours; likewise back.
 struct OfImage {
-  static void apply(const V (&x)[4], V (&y)[4]) { y[0] = x[0] - x[2], y[1] = x[1] + x[2], y[2] = x[2] - x[1], y[3] = x[1] - x[3]; }
+  static void apply(const V (&x)[4], V (&y)[4]) {
+    y[0] = x[0] - x[2], y[1] = x[1] + x[2], y[2] = x[2] - x[1], y[3] = x[1] - x[3];
+  }
 };
 struct OfCotangent {
   static void apply(const V (&x)[2], V (&y)[4]) { y[0] = x[0], y[1] = x[0] + x[1], y[2] = x[0] - x[1], y[3] = -x[1]; }
@@ -65,7 +65,8 @@ struct Grid {
       : n(g.n), height(g.height), width(g.width), down(up(g.height, 2)), across(up(g.width, 2)) {}
   int64_t tiles() const { return n * down * across; }
 
-  // The pixels of a square that begins `before` pixels above and left of a tile's own; `outside` for those that are none.
+  // The pixels of a square that begins `before` pixels above and left of a tile's own; `outside` for those that are
+  // none.
   template <int side, typename Number>
   void pixels(int64_t tile, int64_t before, Number* image, int64_t channels, Number* outside,
               Number* (&to)[side][side]) const {
@@ -81,8 +82,8 @@ struct Grid {
 
 // Tiles [first, first + count) of some channels -> [16, count, channels]; `before` is that of `Grid::pixels`.
 template <typename Form, int side>
-inline void read_tiles(const Grid& grid, int64_t first, int64_t count, int64_t before, const float* image, int64_t channels,
-                       int64_t depth, float* to, int64_t rows) {
+inline void read_tiles(const Grid& grid, int64_t first, int64_t count, int64_t before, const float* image,
+                       int64_t channels, int64_t depth, float* to, int64_t rows) {
   static const std::vector<float> zeros(65536, 0.0f);
   for (int64_t t = 0; t < count; ++t) {
     const float* pixels[side][side];
@@ -119,30 +120,34 @@ inline void write_tiles(const Grid& grid, int64_t first, int64_t count, const fl
 inline float* pack(xla::ffi::ThreadPool& pool, const Geometry& g, const float* kernel, bool transposed) {
   float* packed = scratch<4>(g.groups * kPlaces * g.depth * g.units);
   const int64_t panels = g.units / kPanel, row = g.groups * (transposed ? g.depth : g.units);
-  parallel_for(pool, g.groups * panels, [&](int64_t item) {
-    const int64_t group = item / panels, first = item % panels * kPanel;
-    float* to = packed + (group * kPlaces * panels + item % panels) * g.depth * kPanel;
-    float* turned = scratch<5>(9 * kWide * kWide);
-    for (int64_t u = 0; u < kPanel; u += kWide)
-      for (int64_t k = 0; k < g.depth; k += transposed ? kWide : 1) {
-        const int64_t many = transposed ? kWide : 1;
-        if (transposed)
-          for (int tap = 0; tap < 9; ++tap)
-            for (int i = 0; i < kWide; ++i) {
-              const float* from = kernel + ((8 - tap) * g.units + first + u + i) * row + group * g.depth + k;
-              for (int m = 0; m < kWide; ++m) turned[(tap * kWide + m) * kWide + i] = from[m];
+  parallel_for(
+      pool, g.groups * panels,
+      [&](int64_t item) {
+        const int64_t group = item / panels, first = item % panels * kPanel;
+        float* to = packed + (group * kPlaces * panels + item % panels) * g.depth * kPanel;
+        float* turned = scratch<5>(9 * kWide * kWide);
+        for (int64_t u = 0; u < kPanel; u += kWide)
+          for (int64_t k = 0; k < g.depth; k += transposed ? kWide : 1) {
+            const int64_t many = transposed ? kWide : 1;
+            if (transposed)
+              for (int tap = 0; tap < 9; ++tap)
+                for (int i = 0; i < kWide; ++i) {
+                  const float* from = kernel + ((8 - tap) * g.units + first + u + i) * row + group * g.depth + k;
+                  for (int m = 0; m < kWide; ++m) turned[(tap * kWide + m) * kWide + i] = from[m];
+                }
+            for (int64_t m = 0; m < many; ++m) {
+              V x[3][3], y[4][4];
+              for (int tap = 0; tap < 9; ++tap)
+                x[tap / 3][tap % 3] =
+                    load<kWide>(transposed ? turned + (tap * kWide + m) * kWide
+                                           : kernel + (tap * g.depth + k) * row + group * g.units + first + u);
+              transform<OfKernel>(x, y);
+              for (int p = 0; p < kPlaces; ++p)
+                store<kWide>(to + p * panels * g.depth * kPanel + (k + m) * kPanel + u, y[p / 4][p % 4]);
             }
-        for (int64_t m = 0; m < many; ++m) {
-          V x[3][3], y[4][4];
-          for (int tap = 0; tap < 9; ++tap)
-            x[tap / 3][tap % 3] = load<kWide>(transposed ? turned + (tap * kWide + m) * kWide
-                                                         : kernel + (tap * g.depth + k) * row + group * g.units + first + u);
-          transform<OfKernel>(x, y);
-          for (int p = 0; p < kPlaces; ++p)
-            store<kWide>(to + p * panels * g.depth * kPanel + (k + m) * kPanel + u, y[p / 4][p % 4]);
-        }
-      }
-  }, kPlaces * g.groups * g.depth * g.units < kFew);
+          }
+      },
+      kPlaces * g.groups * g.depth * g.units < kFew);
   return packed;
 }
 
@@ -172,17 +177,20 @@ inline void convolve(xla::ffi::ThreadPool& pool, const Geometry& g, const float*
   });
 }
 
-// The sum of products over tiles [begin, end) -> [16, block, units]: of `block` channels of the image and all of the result.
-inline void sum_products(const Geometry& g, const Grid& grid, int64_t group, int64_t channel, int64_t block, int64_t begin,
-                         int64_t end, const float* image, const float* cotangent, float* sums) {
+// The sum of products over tiles [begin, end) -> [16, block, units]: of `block` channels of the image and all of the
+// result.
+inline void sum_products(const Geometry& g, const Grid& grid, int64_t group, int64_t channel, int64_t block,
+                         int64_t begin, int64_t end, const float* image, const float* cotangent, float* sums) {
   constexpr int64_t rows = 8;
   float* tiles = scratch<1>(kPlaces * kTiles * block);
   float* others = scratch<2>(kPlaces * kTiles * g.units);
   std::memset(sums, 0, kPlaces * block * g.units * sizeof(float));
   for (int64_t first = begin; first < end; first += kTiles) {
     const int64_t count = std::min(kTiles, end - first);
-    read_tiles<OfImage, 4>(grid, first, count, 1, image + group * g.depth + channel, g.groups * g.depth, block, tiles, count);
-    read_tiles<OfCotangent, 2>(grid, first, count, 0, cotangent + group * g.units, g.groups * g.units, g.units, others, count);
+    read_tiles<OfImage, 4>(grid, first, count, 1, image + group * g.depth + channel, g.groups * g.depth, block, tiles,
+                           count);
+    read_tiles<OfCotangent, 2>(grid, first, count, 0, cotangent + group * g.units, g.groups * g.units, g.units, others,
+                               count);
     for (int64_t place = 0; place < kPlaces; ++place)
       for (int64_t u = 0; u < g.units; u += kPanel)
         for (int64_t c = 0; c < block; c += rows) {
@@ -204,8 +212,8 @@ inline void kernel_gradient(xla::ffi::ThreadPool& pool, const Geometry& g, const
   float* sums = scratch<0>(parts * pieces * size);
   parallel_for(pool, parts * pieces, [&](int64_t item) {
     const int64_t piece = item / parts, begin = item % parts * each;
-    sum_products(g, grid, piece / blocks, piece % blocks * block, block, begin, std::min(begin + each, grid.tiles()), image,
-                 cotangent, sums + item * size);
+    sum_products(g, grid, piece / blocks, piece % blocks * block, block, begin, std::min(begin + each, grid.tiles()),
+                 image, cotangent, sums + item * size);
   });
   parallel_for(pool, pieces, [&](int64_t piece) {
     const int64_t group = piece / blocks, channel = piece % blocks * block;
