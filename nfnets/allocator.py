@@ -6,9 +6,10 @@ waits until the system has cleared the same pages again: a fifth of a training s
 """
 
 import ctypes
-import glob
 import os
 import platform
+
+from nfnets import accelerators
 
 # Of <malloc.h>.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
@@ -18,7 +19,6 @@ _SETTINGS = (
   (_TRIM_THRESHOLD, -1),  # never, however much is free at its end
   (_TOP_PAD, 64 * 2**20),  # bytes to ask for at once
 )
-_ACCELERATORS = ('/dev/nvidia[0-9]*', '/dev/accel[0-9]*', '/dev/vfio/[0-9]*', '/dev/kfd')
 _OTHERS = ('MALLOC_', 'LD_PRELOAD', 'GLIBC_TUNABLES')
 
 
@@ -35,7 +35,7 @@ def keep_freed_memory() -> bool:
   """
   if platform.libc_ver()[0] != 'glibc' or any(name.startswith(_OTHERS) for name in os.environ):
     return False
-  if os.environ.get('JAX_PLATFORMS') != 'cpu' and any(map(glob.glob, _ACCELERATORS)):
+  if accelerators.may_be_used():
     return False
   mallopt = ctypes.CDLL(None).mallopt
   return all(mallopt(setting, value) == 1 for setting, value in _SETTINGS)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from nfnets import allocator
+from nfnets import accelerators, allocator
 
 LARGE = 2**31 + 2**26  # more than the largest int, as a training step takes
 SMALL = 2**26  # twice what glibc may keep on its own
@@ -48,7 +48,7 @@ def take(how, size, **environment):
 
 def test_where_an_accelerator_computes_threads_keep_their_arenas(tmp_path, monkeypatch):
   (tmp_path / 'accel0').touch()
-  monkeypatch.setattr(allocator, '_ACCELERATORS', (f'{tmp_path}/accel[0-9]*',))
+  monkeypatch.setattr(accelerators, '_DEVICES', (f'{tmp_path}/accel[0-9]*',))
   monkeypatch.delenv('JAX_PLATFORMS')
   assert allocator.keep_freed_memory() is False
 

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 COMMON = {
+  'nfnets.accelerators',
   'nfnets.allocator',
   'nfnets.errors',
   'nfnets.names',
@@ -30,7 +31,8 @@ BESIDE_EACH_OTHER = {
 
 # The parts of the project, and what each may import beside itself.  `nfnets` is the public API.
 PARTS = {
-  'nfnets.allocator': set(),
+  'nfnets.accelerators': set(),
+  'nfnets.allocator': {'nfnets.accelerators'},
   'nfnets.errors': set(),
   'nfnets.names': {'nfnets.errors'},
   'nfnets.arguments': {'nfnets.errors'},
@@ -38,7 +40,7 @@ PARTS = {
   'nfnets.progress': set(),
   'nfnets.output_files': {'nfnets.errors'},
   'nfnets.cache': {'nfnets.errors'},
-  'nfnets.native': {'nfnets.errors', 'nfnets.cache'},
+  'nfnets.native': {'nfnets.accelerators', 'nfnets.errors', 'nfnets.cache'},
   **dict.fromkeys(BESIDE_EACH_OTHER, COMMON),
   'nfnets.models': COMMON | {'nfnets.native'},
   'nfnets.loading': COMMON | {'nfnets.models', 'nfnets.weights'},

@@ -141,7 +141,7 @@ def _diagonal_blocks(kernel: jax.Array, window: Window) -> jax.Array:
 
 def _product(x: jax.Array, matrix: jax.Array) -> jax.Array:
   """The channels of every pixel times a matrix; flat, for XLA computes others more slowly."""
-  return (x.reshape(-1, x.shape[-1]) @ matrix).reshape(*x.shape[:-1], -1)
+  return (x.reshape(-1, x.shape[-1]) @ matrix).reshape(*x.shape[:-1], matrix.shape[1])
 
 
 def _summed_product(x: jax.Array, y: jax.Array) -> jax.Array:

@@ -16,7 +16,7 @@ from nfnets.models.windows import Window
 _LANES = 8
 """Divides the channels that a kernel makes, of every group."""
 _MOST = 65536
-"""Channels of an image, at most."""
+"""Of channels, images and pixels along a side, at most."""
 
 
 def serves(window: Window, first: jax.Array, second: jax.Array, made: int) -> bool:
@@ -29,7 +29,7 @@ def serves(window: Window, first: jax.Array, second: jax.Array, made: int) -> bo
     made: how many channels the result has.
   """
   sizes = (*first.shape, *second.shape, *window.image)
-  if not all(isinstance(size, int) for size in sizes) or max(sizes) > _MOST:
+  if not all(isinstance(size, int) and 0 < size <= _MOST for size in sizes):
     return False
   if not first.dtype == second.dtype == jnp.float32:
     return False
@@ -40,7 +40,7 @@ def forward(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
   """See `direct_convolution.forward`; of those that `serves` tells."""
   if cpu_convolution.is_product(window):
     pixels = cpu_convolution.strided(x, window)
-    return _product(_flat(pixels), kernel[0, 0]).reshape(*pixels.shape[:-1], -1)
+    return _product(_flat(pixels), kernel[0, 0]).reshape(*pixels.shape[:-1], kernel.shape[3])
   shape = (x.shape[0], *window.output, kernel.shape[3])
   return _convolve('nfnets_convolution', shape, x, kernel, window)
 
@@ -49,7 +49,7 @@ def input_gradient(cotangent: jax.Array, kernel: jax.Array, *, window: Window) -
   """See `direct_convolution.input_gradient`; of those that `serves` tells."""
   if cpu_convolution.is_product(window):
     flat = _product(_flat(cotangent), kernel[0, 0], transposed=True)
-    return cpu_convolution.spread(flat.reshape(*cotangent.shape[:-1], -1), window)
+    return cpu_convolution.spread(flat.reshape(*cotangent.shape[:-1], kernel.shape[2]), window)
   shape = (cotangent.shape[0], *window.image, kernel.shape[2] * window.groups)
   return _convolve('nfnets_convolution_input_gradient', shape, cotangent, kernel, window)
 

@@ -4,6 +4,6 @@ XLA's CPU backend has no fast kernel for grouped convolutions and none that save
 These have the same results, and take a half to a fifth of the time (docs/results/convolutions.md).
 """
 
-from nfnets.native.library import are_in_use, is_compiled, use_kernels
+from nfnets.native.library import are_in_use, use_kernels
 
-__all__ = ['are_in_use', 'is_compiled', 'use_kernels']
+__all__ = ['are_in_use', 'use_kernels']

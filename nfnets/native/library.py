@@ -7,6 +7,7 @@ import importlib.metadata
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import jax
 
+from nfnets import accelerators
 from nfnets.cache import cache_folder, private_folder
 from nfnets.errors import InputError
 
@@ -49,10 +51,13 @@ def use_kernels() -> bool:
 
   Returns:
     Whether they are in use.  Not so without a C++ compiler (`$CXX`, or one of the usual names),
-    where it fails, which is logged, or where `NFNETS_NATIVE=0` is set: then XLA computes all.
+    where it fails, which is logged, where `NFNETS_NATIVE=0` is set, on a machine with an
+    accelerator unless `JAX_PLATFORMS=cpu`, or on Windows: then XLA computes all.
   """
   global _in_use
-  _in_use = os.environ.get(SWITCH, '').strip().lower() not in _OFF and _load()
+  wanted = os.environ.get(SWITCH, '').strip().lower() not in _OFF
+  served = os.name == 'posix' and not accelerators.may_be_used()
+  _in_use = wanted and served and _load()
   return _in_use
 
 
@@ -61,20 +66,14 @@ def are_in_use() -> bool:
   return _in_use
 
 
-def is_compiled() -> bool:
-  """Whether the library for this machine is there already; False where there is no compiler."""
-  compiler = _compiler()
-  return compiler is not None and _place(compiler).exists()
-
-
 @functools.cache
 def _load() -> bool:
-  compiler = _compiler()
-  if compiler is None:
-    return False
   try:
+    compiler = _compiler()
+    if compiler is None:
+      return False
     library = ctypes.CDLL(str(_compiled(compiler)))
-  except (OSError, subprocess.SubprocessError, InputError) as error:
+  except (OSError, ValueError, subprocess.SubprocessError, InputError) as error:
     _log.warning('kernels for this CPU cannot be compiled, so XLA computes all: %s', _cause(error))
     return False
   for target in TARGETS:
@@ -83,12 +82,22 @@ def _load() -> bool:
   return True
 
 
-def _compiler() -> str | None:
-  own = os.environ.get('CXX')
-  return shutil.which(own) if own else next(filter(None, map(shutil.which, _COMPILERS)), None)
+def _compiler() -> tuple[str, ...] | None:
+  """A command, such as `c++` or `ccache g++`; None where there is none.
+
+  Raises:
+    InputError: `$CXX` names a program that there is not.
+  """
+  own = shlex.split(os.environ.get('CXX', ''))
+  if own and shutil.which(own[0]) is None:
+    raise InputError(f'CXX={os.environ["CXX"]!r} is not found: name a C++ compiler, or unset it')
+  if own:
+    return tuple(own)
+  found = next(filter(None, map(shutil.which, _COMPILERS)), None)
+  return None if found is None else (found,)
 
 
-def _compiled(compiler: str) -> Path:
+def _compiled(compiler: tuple[str, ...]) -> Path:
   """The library; compiled if it is not there, and in its place only when it is whole."""
   library = _place(compiler)
   folder = private_folder(library.parent, 'native kernels')
@@ -96,22 +105,27 @@ def _compiled(compiler: str) -> Path:
     with tempfile.TemporaryDirectory(dir=folder) as workshop:
       fresh = Path(workshop) / library.name
       includes = ('-isystem', jax.ffi.include_dir())
-      command = (compiler, *_FLAGS, *includes, str(_MAIN), '-o', str(fresh))
+      command = (*compiler, *_FLAGS, *includes, str(_MAIN), '-o', str(fresh))
       subprocess.run(command, check=True, capture_output=True, text=True, timeout=_SECONDS)
       fresh.replace(library)
   return library
 
 
-@functools.cache
-def _place(compiler: str) -> Path:
+def _place(compiler: tuple[str, ...]) -> Path:
   """Where the library is kept: another place for other sources, compilers, CPUs and jaxlibs."""
   version = subprocess.run(
-    (compiler, '--version'), check=False, capture_output=True, text=True, timeout=_SECONDS
+    (*compiler, '--version'), check=False, capture_output=True, text=True, timeout=_SECONDS
   )
   digest = hashlib.sha256()
   for source in sorted(_SOURCES.iterdir()):
     digest.update(source.read_bytes())
-  for text in (*_FLAGS, version.stdout, _instructions(), importlib.metadata.version('jaxlib')):
+  for text in (
+    *compiler,
+    *_FLAGS,
+    version.stdout,
+    _instructions(),
+    importlib.metadata.version('jaxlib'),
+  ):
     digest.update(text.encode())
   return cache_folder() / 'native' / f'convolution-{digest.hexdigest()[:16]}.so'
 

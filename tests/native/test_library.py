@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from nfnets.native import use_kernels
+
 COMPILER = next(filter(None, map(shutil.which, ('c++', 'g++', 'clang++'))), None)
 compiles = pytest.mark.skipif(COMPILER is None, reason='there is no C++ compiler')
 
@@ -15,8 +17,8 @@ USE = """
 import json, logging
 logging.basicConfig(format='%(message)s')
 from nfnets import native
-before = native.are_in_use(), native.is_compiled()
-print(json.dumps([before, native.use_kernels(), native.are_in_use(), native.is_compiled()]))
+before = native.are_in_use()
+print(json.dumps([before, native.use_kernels(), native.are_in_use()]))
 """
 
 
@@ -34,22 +36,43 @@ def use(folder, **environment):
 
 @compiles
 def test_they_are_compiled_once(tmp_path):
-  assert use(tmp_path) == ([[False, False], True, True, True], [])
+  assert use(tmp_path) == ([False, True, True], [])
   (library,) = (tmp_path / 'native').iterdir()
   when = library.stat().st_mtime_ns
-  assert use(tmp_path, CXX=COMPILER) == ([[False, True], True, True, True], [])
+  assert use(tmp_path) == ([False, True, True], [])
   assert [file.stat().st_mtime_ns for file in (tmp_path / 'native').iterdir()] == [when]
 
 
 @pytest.mark.parametrize('value', ['0', 'off', 'False'])
 def test_they_are_left_out_where_nobody_wants_them(tmp_path, value):
-  assert use(tmp_path, NFNETS_NATIVE=value) == ([[False, False], False, False, False], [])
+  assert use(tmp_path, NFNETS_NATIVE=value) == ([False, False, False], [])
   assert not (tmp_path / 'native').exists()
 
 
 def test_without_a_compiler_xla_computes_all(tmp_path):
-  answer, log = use(tmp_path, CXX='no-such-compiler')
-  assert (answer, log) == ([[False, False], False, False, False], [])
+  assert use(tmp_path, PATH=str(tmp_path)) == ([False, False, False], [])
+
+
+def test_a_compiler_that_is_named_but_not_there_is_told(tmp_path):
+  answer, (log,) = use(tmp_path, CXX='no-such-compiler')
+  assert answer == [False, False, False]
+  assert log.endswith("CXX='no-such-compiler' is not found: name a C++ compiler, or unset it")
+
+
+@compiles
+def test_a_compiler_may_be_a_command_with_arguments(tmp_path):
+  assert use(tmp_path, CXX=f'{shutil.which("env")} {COMPILER}') == ([False, True, True], [])
+
+
+@pytest.mark.parametrize(('platforms', 'used'), [('', False), ('cpu', COMPILER is not None)])
+def test_where_an_accelerator_computes_nothing_is_compiled(tmp_path, monkeypatch, platforms, used):
+  (tmp_path / 'accel0').touch()
+  monkeypatch.setattr('nfnets.accelerators._DEVICES', (f'{tmp_path}/accel[0-9]*',))
+  monkeypatch.setattr('nfnets.native.library._load', lambda: COMPILER is not None)
+  monkeypatch.setattr('nfnets.native.library._in_use', False)
+  monkeypatch.setenv('NFNETS_NATIVE', '1')
+  monkeypatch.setenv('JAX_PLATFORMS', platforms)
+  assert use_kernels() is used
 
 
 def test_a_compiler_that_fails_is_told_in_one_line(tmp_path):
@@ -57,7 +80,7 @@ def test_a_compiler_that_fails_is_told_in_one_line(tmp_path):
   compiler.write_text('#!/bin/sh\necho "x.cc:1: error: too new for me" >&2\nexit 1\n')
   compiler.chmod(0o755)
   answer, log = use(tmp_path / 'cache', CXX=str(compiler))
-  assert answer == [[False, False], False, False, False]
+  assert answer == [False, False, False]
   assert log == [
     'kernels for this CPU cannot be compiled, so XLA computes all: x.cc:1: error: too new for me'
   ]
@@ -70,5 +93,5 @@ def test_nothing_is_loaded_from_where_others_can_write(tmp_path):
   folder.mkdir()
   folder.chmod(0o777)
   answer, (log,) = use(tmp_path)
-  assert answer == [[False, False], False, False, False]
+  assert answer == [False, False, False]
   assert 'others can write there' in log

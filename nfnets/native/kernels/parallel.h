@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <utility>
@@ -52,7 +53,13 @@ float* scratch(int64_t numbers) {
   thread_local int64_t size = 0;
   if (size < numbers) {
     size = (numbers + 1023) / 1024 * 1024;
+    memory.reset();  // first, so that both are never held at once
     memory.reset(static_cast<float*>(std::aligned_alloc(64, size * sizeof(float))));
+    if (memory == nullptr) {
+      std::fprintf(stderr, "nfnets: out of memory: a convolution needs %lld MB more\n",
+                   static_cast<long long>(size * sizeof(float) >> 20));
+      std::abort();  // as XLA does
+    }
   }
   return memory.get();
 }

@@ -98,7 +98,7 @@ inline void read_tiles(const Grid& grid, int64_t first, int64_t count, int64_t b
   }
 }
 
-// Adds to nothing outside: tiles [16, rows, depth] -> the pixels of the result.
+// Tiles [16, rows, depth] -> the pixels of the result; those outside of it are dropped.
 inline void write_tiles(const Grid& grid, int64_t first, int64_t count, const float* from, int64_t rows, int64_t depth,
                         float* image, int64_t channels) {
   float* outside = scratch<7>(depth);
