@@ -45,7 +45,9 @@ PARTS = {
   'nfnets.models': COMMON | {'nfnets.native'},
   'nfnets.loading': COMMON | {'nfnets.models', 'nfnets.weights'},
   'nfnets.batchnorm': COMMON | {'nfnets.models'},
-  'nfnets.training': COMMON | BESIDE_EACH_OTHER | {'nfnets.batchnorm', 'nfnets.loading'},
+  'nfnets.training': COMMON
+  | BESIDE_EACH_OTHER
+  | {'nfnets.batchnorm', 'nfnets.loading', 'nfnets.native'},
   'nfnets.inference': COMMON | BESIDE_EACH_OTHER | {'nfnets.loading', 'nfnets.training'},
   'nfnets.plots': COMMON | {'nfnets.models'},
   'nfnets.benchmarks': COMMON

@@ -17,11 +17,11 @@ from typing import Any
 import jax
 from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, batching
 
 from nfnets.models import cpu_convolution, direct_convolution, native_convolution
 from nfnets.models.windows import Window
-from nfnets.native import are_in_use
+from nfnets.native.lowering import register
 
 CONVOLUTION = 'convolution'
 """What rematerialization policies call the result of every convolution."""
@@ -86,21 +86,14 @@ def _primitive(
   def batch(arguments: Any, axes: Any, *, window: Window) -> tuple[jax.Array, int]:
     return jax.vmap(functools.partial(default, window=window), axes)(*arguments), 0
 
-  def on_cpu(x: jax.Array, y: jax.Array, *, window: Window) -> jax.Array:
+  def by_kernel(x: jax.Array, y: jax.Array, *, window: Window) -> jax.Array:
     made = shape(x.shape, y.shape, window)[-1]
     return (kernel if native_convolution.serves(window, x, y, made) else cpu)(x, y, window=window)
-
-  def lower_for_cpu(context: Any, *operands: Any, window: Window) -> Any:
-    # Who runs an exported program need not have our kernels.
-    exported = context.module_context.lowering_parameters.for_export
-    form = on_cpu if are_in_use() and not exported else cpu
-    return mlir.lower_fun(form, multiple_results=False)(context, *operands, window=window)
 
   primitive = Primitive(name)
   primitive.def_impl(jax.jit(primitive.bind, static_argnames='window'))
   primitive.def_abstract_eval(infer)
-  mlir.register_lowering(primitive, mlir.lower_fun(default, multiple_results=False))
-  mlir.register_lowering(primitive, lower_for_cpu, platform='cpu')
+  register(primitive, default, by_kernel, on_cpu=cpu)
   batching.primitive_batchers[primitive] = batch
   return primitive
 

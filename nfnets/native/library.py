@@ -25,6 +25,8 @@ TARGETS = (
   'nfnets_convolution_kernel_gradient',
   'nfnets_product',
   'nfnets_summed_product',
+  'nfnets_sum_squares',
+  'nfnets_update',
 )
 """Functions of the library, under the names by which programs call them."""
 
@@ -32,7 +34,6 @@ SWITCH = 'NFNETS_NATIVE'
 """Of the environment variable that says 0 where the kernels are not wanted."""
 
 _SOURCES = Path(__file__).parent / 'kernels'
-_MAIN = _SOURCES / 'convolution.cc'
 _FLAGS = ('-std=c++20', '-O3', '-march=native', '-shared', '-fPIC', '-pthread')
 _COMPILERS = ('c++', 'g++', 'clang++')
 _OFF = {'0', 'false', 'no', 'off'}
@@ -105,7 +106,8 @@ def _compiled(compiler: tuple[str, ...]) -> Path:
     with tempfile.TemporaryDirectory(dir=folder) as workshop:
       fresh = Path(workshop) / library.name
       includes = ('-isystem', jax.ffi.include_dir())
-      command = (*compiler, *_FLAGS, *includes, str(_MAIN), '-o', str(fresh))
+      sources = map(str, sorted(_SOURCES.glob('*.cc')))
+      command = (*compiler, *_FLAGS, *includes, *sources, '-o', str(fresh))
       subprocess.run(command, check=True, capture_output=True, text=True, timeout=_SECONDS)
       fresh.replace(library)
   return library
@@ -127,7 +129,7 @@ def _place(compiler: tuple[str, ...]) -> Path:
     importlib.metadata.version('jaxlib'),
   ):
     digest.update(text.encode())
-  return cache_folder() / 'native' / f'convolution-{digest.hexdigest()[:16]}.so'
+  return cache_folder() / 'native' / f'kernels-{digest.hexdigest()[:16]}.so'
 
 
 def _instructions() -> str:

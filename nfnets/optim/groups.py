@@ -22,6 +22,7 @@ from nfnets.optim.labels import label_tree
 Group = Literal['weights', 'gains_biases', 'classifier']
 GROUPS: tuple[Group, ...] = get_args(Group)
 CLIPPED_GROUPS: tuple[Group, ...] = ('weights', 'gains_biases')
+DECAYED_GROUPS: tuple[Group, ...] = ('weights', 'classifier')
 
 # Parameter names that mean a gain or a bias: as a whole, and wherever they occur in a name.
 GAIN_BIAS_NAMES = ('scale', 'offset', 'b')

@@ -7,7 +7,7 @@ import optax
 from nfnets.arguments import check_number
 from nfnets.optim.agc import Norm, adaptive_grad_clip
 from nfnets.optim.depths import in_places, scale_by_depth
-from nfnets.optim.groups import CLIPPED_GROUPS, Group, in_groups
+from nfnets.optim.groups import CLIPPED_GROUPS, DECAYED_GROUPS, Group, in_groups
 from nfnets.optim.masks import clip_mask
 
 
@@ -23,7 +23,7 @@ def sgd_agc(
   clip_groups: Sequence[Group] = CLIPPED_GROUPS,
   unclipped: Collection[str] = (),
   clip_skip_gains: bool = True,
-  decay_groups: Sequence[Group] = ('weights', 'classifier'),
+  decay_groups: Sequence[Group] = DECAYED_GROUPS,
   layer_decay: float | None = None,
   frozen: Collection[str] = (),
 ) -> optax.GradientTransformation:

@@ -11,16 +11,17 @@ from nfnets.augment.augment import Augmentation
 from nfnets.augment.normalize import normalize
 from nfnets.data.datasets import Dataset
 from nfnets.models.zoo import Model
-from nfnets.optim.clipping import ALL, clipped_fractions
 from nfnets.optim.ema import update_ema
-from nfnets.optim.norms import tree_norm
+from nfnets.optim.native_update import Rule
 from nfnets.training.config import Config
 from nfnets.training.derived import Derived
 from nfnets.training.freezing import NOTHING, hold
 from nfnets.training.gradients import NO_AUGMENTATION, Batch, make_gradient
+from nfnets.training.kernel_update import make_rule, with_kernels
 from nfnets.training.optimizer import make_optimizer
 from nfnets.training.scoring import score_batch
 from nfnets.training.state import TrainState
+from nfnets.training.update import Before, keep_unless, make_update
 
 AXIS = 'devices'
 """Name of the mapped axis over which gradients and metrics are averaged."""
@@ -39,6 +40,7 @@ def make_train_step(
   *,
   augmentation: Augmentation = NO_AUGMENTATION,
   frozen: Collection[str] = NOTHING,
+  rule: Rule | None = None,
 ) -> TrainStep:
   """`step(state, batch) -> (state, metrics)` for one device of the axis `AXIS`.
 
@@ -54,35 +56,31 @@ def make_train_step(
   they are, as do their averages, and no gradient is computed for them.
   """
   gradient_of = make_gradient(model, dataset, config, augmentation=augmentation, frozen=frozen)
+  depths, decay = model.variant.depths, config.optimizer.ema_decay
+  update = make_update(optimizer, schedule, config.optimizer, depths=depths, frozen=frozen)
+  if rule is not None:
+    update = with_kernels(update, rule, schedule, max_ema_decay=decay, depths=depths)
 
   def step(old: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     rng = jax.random.fold_in(jax.random.key(config.seed), old.step)
     means, state = gradient_of(old.params, old.state, rng, batch)
     loss, accuracy, gradients = _mean_over_devices(means)
-    state = hold(frozen, old.state, _mean_statistics(state))
-    updates, opt_state = optimizer.update(gradients, old.opt_state, old.params)
-    params = hold(frozen, old.params, optax.apply_updates(old.params, updates))
-    decay = config.optimizer.ema_decay
-    ema_params = update_ema(old.ema_params, params, old.step, decay)
-    ema_state = update_ema(old.ema_state, state, old.step, decay)
-    new = TrainState(
+    before = Before(old.step, old.params, old.opt_state, old.ema_params, gradients, loss)
+    new = update(before)
+    statistics = hold(frozen, old.state, _mean_statistics(state))
+    averages = hold(frozen, old.ema_state, update_ema(old.ema_state, statistics, old.step, decay))
+    bad_steps = jnp.where(new.taken, 0, old.bad_steps + 1)
+    after = TrainState(
       step=old.step + 1,
-      params=params,
-      state=state,
-      opt_state=opt_state,
-      ema_params=hold(frozen, old.ema_params, ema_params),
-      ema_state=hold(frozen, old.ema_state, ema_state),
-      bad_steps=jnp.zeros_like(old.bad_steps),
+      params=new.params,
+      state=keep_unless(new.taken, statistics, old.state),
+      opt_state=new.opt_state,
+      ema_params=new.ema_params,
+      ema_state=keep_unless(new.taken, averages, old.ema_state),
+      bad_steps=bad_steps,
     )
-    figures = {
-      'loss': loss,
-      'learning_rate': jnp.asarray(schedule(old.step), jnp.float32),
-      'gradient_norm': tree_norm(gradients),
-      'parameter_norm': tree_norm(old.params),
-    }
-    new = _keep_if_finite(_is_finite(**figures), new, old)
-    metrics = figures | {'accuracy': accuracy, 'bad_steps': new.bad_steps}
-    return new, metrics | _clipped(gradients, old.params, model, config, frozen)
+    figures = {'loss': loss, 'accuracy': accuracy, 'bad_steps': bad_steps}
+    return after, figures | new.figures
 
   return step
 
@@ -100,27 +98,9 @@ def make_run_step(
     config,
     augmentation=derived.augmentation,
     frozen=derived.frozen,
+    rule=make_rule(config, derived),
   )
   return step, optimizer
-
-
-def _clipped(
-  gradients: Any, params: Any, model: Model, config: Config, frozen: Collection[str]
-) -> Metrics:
-  """The share of units that AGC clips, in all and part by part: 'clipped', 'clipped_stem', ..."""
-  optimizer = config.optimizer
-  if optimizer.clipping is None:
-    return {}
-  fractions = clipped_fractions(
-    gradients,
-    params,
-    optimizer.clipping,
-    depths=model.variant.depths,
-    eps=optimizer.clip_eps,
-    norm=optimizer.clip_norm,
-    frozen=frozen,
-  )
-  return {'clipped': fractions.pop(ALL)} | {f'clipped_{k}': v for k, v in fractions.items()}
 
 
 def _mean_over_devices(tree: Any) -> Any:
@@ -135,23 +115,6 @@ def _mean_statistics(state: Any) -> Any:
     return _mean_over_devices(x) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
   return jax.tree.map(mean, state)
-
-
-def _is_finite(
-  *, loss: jax.Array, learning_rate: jax.Array, gradient_norm: jax.Array, parameter_norm: jax.Array
-) -> jax.Array:
-  """Whether a step may be taken; told by what is known before it.
-
-  To look at the new parameters instead, all that is updated would have to be written first, then
-  read again and chosen from.  The square overflows where a norm would; momentum is not counted.
-  """
-  reach = learning_rate * (gradient_norm + parameter_norm)
-  return jnp.isfinite(loss) & jnp.isfinite(jnp.square(reach)) & jnp.isfinite(parameter_norm)
-
-
-def _keep_if_finite(finite: jax.Array, new: TrainState, old: TrainState) -> TrainState:
-  kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
-  return kept._replace(step=new.step, bad_steps=jnp.where(finite, 0, old.bad_steps + 1))
 
 
 def make_eval_step(model: Model, dataset: Dataset, precision: str) -> EvalStep:

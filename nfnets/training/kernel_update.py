@@ -1,0 +1,244 @@
+"""The update of a step in the kernels of `nfnets.native`: all arrays at once.
+
+A primitive, so that it is given its form when it is lowered: that of optax, or on CPUs that of the
+kernels, while these are in use.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.extend.core import Primitive
+from jax.interpreters import batching
+
+from nfnets.native.lowering import register
+from nfnets.optim import native_update
+from nfnets.optim.agc import AdaptiveGradClipState, UnitSquares, clipped_fraction
+from nfnets.optim.clipping import ALL
+from nfnets.optim.depths import depth_tree, place_tree, stage_of
+from nfnets.optim.ema import ema_decay
+from nfnets.optim.groups import CLIPPED_GROUPS, DECAYED_GROUPS, in_groups
+from nfnets.optim.native_update import Rule, Traits
+from nfnets.optim.totals import total
+from nfnets.training.config import Config
+from nfnets.training.derived import Derived
+from nfnets.training.update import After, Before, Update, is_finite, keep_unless, name_clipped
+
+
+def make_rule(config: Config, derived: Derived) -> Rule | None:
+  """What the kernels must know of a run's optimizer; None for one that they do not serve."""
+  optimizer = config.optimizer
+  if derived.frozen or (optimizer.clipping is not None and optimizer.clip_norm != 'unit'):
+    return None
+  return Rule(
+    momentum=optimizer.momentum,
+    nesterov=optimizer.nesterov,
+    weight_decay=derived.weight_decay,
+    clipping=optimizer.clipping,
+    clip_eps=optimizer.clip_eps,
+    layer_decay=config.finetune.layer_decay,
+  )
+
+
+def with_kernels(
+  plain: Update,
+  rule: Rule,
+  schedule: optax.Schedule,
+  *,
+  max_ema_decay: float,
+  depths: Sequence[int],
+) -> Update:
+  """`plain`, which kernels take where there are some.
+
+  Args:
+    plain: the update as optax has it.
+    rule: the same optimizer, as the kernels know it.
+    schedule: the learning rate within it.
+    max_ema_decay: of the average; see `ema_decay`.
+    depths: how many blocks each stage of the network has.
+  """
+
+  def kernels(old: Before) -> After:
+    return _take(old, rule, schedule, max_ema_decay, depths)
+
+  def update(old: Before) -> After:
+    if not native_update.serves(jax.tree.leaves((old.params, old.ema_params, old.gradients))):
+      return plain(old)
+    leaves, structure = jax.tree.flatten(old)
+    shapes, results = jax.tree.flatten(_shapes(old, rule, depths))
+    new = _update.bind(
+      *leaves,
+      plain=_flat(plain, structure),
+      kernels=_flat(kernels, structure),
+      shapes=tuple(jax.core.ShapedArray(x.shape, x.dtype) for x in shapes),
+    )
+    return jax.tree.unflatten(results, new)
+
+  return update
+
+
+def _flat(function: Update, structure: Any) -> Callable[..., list[jax.Array]]:
+  return lambda *leaves: jax.tree.leaves(function(jax.tree.unflatten(structure, leaves)))
+
+
+def _infer(*leaves: Any, shapes: Sequence[Any], **forms: Any) -> Sequence[Any]:
+  del leaves, forms
+  return shapes
+
+
+def _batch(leaves: Any, axes: Any, *, plain: Any, **others: Any) -> tuple[Any, Any]:
+  del others
+  new = jax.vmap(plain, axes)(*leaves)
+  return new, [0] * len(new)
+
+
+_update = Primitive('update')
+_update.multiple_results = True
+_update.def_impl(jax.jit(_update.bind, static_argnames=('plain', 'kernels', 'shapes')))
+_update.def_abstract_eval(_infer)
+batching.primitive_batchers[_update] = _batch
+register(
+  _update,
+  default=lambda *leaves, plain, **_: plain(*leaves),
+  kernels=lambda *leaves, kernels, **_: kernels(*leaves),
+)
+
+
+class _Part(NamedTuple):
+  """A part of the network: 'stem', 'stage_0', ..., and where its units lie among all."""
+
+  name: str
+  clipped: slice
+
+
+class _Layout(NamedTuple):
+  """In what order the kernels take the parameters: part by part, in each the clipped ones first."""
+
+  order: Sequence[int]
+  """Of the leaves of the tree."""
+  traits: Sequence[Traits]
+  """In this order."""
+  parts: Sequence[_Part]
+  """Those that have clipped units."""
+
+  def sort(self, tree: Any) -> list[jax.Array]:
+    leaves = jax.tree.leaves(tree)
+    return [leaves[i] for i in self.order]
+
+  def restore(self, leaves: Sequence[jax.Array], like: Any) -> Any:
+    back = dict(zip(self.order, leaves, strict=True))
+    return jax.tree.unflatten(jax.tree.structure(like), [back[i] for i in range(len(back))])
+
+
+def _lay_out(params: Any, rule: Rule, depths: Sequence[int]) -> _Layout:
+  leaves = jax.tree.leaves(params)
+  parts = [stage_of(place, depths) for place in jax.tree.leaves(place_tree(params))]
+  clips = rule.clipping is not None
+  clipped = [clips and x for x in jax.tree.leaves(in_groups(*CLIPPED_GROUPS)(params))]
+  decayed = jax.tree.leaves(in_groups(*DECAYED_GROUPS)(params))
+  rates = _rates(params, rule.layer_decay)
+  traits = [
+    Traits(units=native_update.count_units(x), clipped=c, decayed=d, rate=rate)
+    for x, c, d, rate in zip(leaves, clipped, decayed, rates, strict=True)
+  ]
+  order = sorted(range(len(leaves)), key=lambda i: (parts[i], not clipped[i]))
+  ends = list(itertools.accumulate((traits[i].units for i in order), initial=0))
+  ranges: dict[str, slice] = {}
+  for i, begin, end in zip(order, ends, ends[1:], strict=False):
+    if clipped[i]:
+      first = ranges[parts[i]].start if parts[i] in ranges else begin
+      ranges[parts[i]] = slice(first, end)
+  return _Layout(order, [traits[i] for i in order], list(itertools.starmap(_Part, ranges.items())))
+
+
+def _rates(params: Any, layer_decay: float | None) -> list[float]:
+  """By which the learning rate of each parameter is multiplied, as by `scale_by_depth`."""
+  if layer_decay is None:
+    return [1.0] * len(jax.tree.leaves(params))
+  found = jax.tree.leaves(depth_tree(params))
+  return [layer_decay ** (max(found) - depth) for depth in found]
+
+
+def _shapes(old: Before, rule: Rule, depths: Sequence[int]) -> After:
+  """What an update makes of it, as one of its parts."""
+  names = ['learning_rate', 'gradient_norm', 'parameter_norm']
+  parts = _lay_out(old.params, rule, depths).parts
+  if rule.clipping is not None:
+    names += name_clipped(dict.fromkeys([ALL, *(part.name for part in parts)]))
+  figure = jax.ShapeDtypeStruct((), jnp.float32)
+  flag = jax.ShapeDtypeStruct((), jnp.bool_)
+  return After(old.params, old.opt_state, old.ema_params, flag, dict.fromkeys(names, figure))
+
+
+def _take(
+  old: Before, rule: Rule, schedule: optax.Schedule, max_ema_decay: float, depths: Sequence[int]
+) -> After:
+  """The update by kernels."""
+  layout = _lay_out(old.params, rule, depths)
+  gradients, params = layout.sort(old.gradients), layout.sort(old.params)
+  squares = UnitSquares(*map(native_update.sum_squares, (gradients, params)))
+  figures = {
+    'learning_rate': jnp.asarray(schedule(old.step), jnp.float32),
+    'gradient_norm': jnp.sqrt(total(squares.gradient)),
+    'parameter_norm': jnp.sqrt(total(squares.weight)),
+  }
+  taken = is_finite(loss=old.loss, **figures)
+  before = _find(old.opt_state, optax.TraceState).trace
+  count = _find(old.opt_state, optax.ScaleByScheduleState).count
+  new = native_update.update(
+    rule,
+    layout.traits,
+    wanted=taken,
+    learning_rate=schedule(count),
+    ema_step=1 - ema_decay(old.step, max_ema_decay),
+    gradients=gradients,
+    params=params,
+    momentum=layout.sort(before),
+    ema=layout.sort(old.ema_params),
+    gradient_squares=squares.gradient,
+    param_squares=squares.weight,
+  )
+  params, momentum, ema = (layout.restore(leaves, old.params) for leaves in new)
+  fractions = _clipped_fractions(layout, squares, rule)
+  opt_state = _advance(old.opt_state, taken, momentum, fractions.get(ALL))
+  return After(params, opt_state, ema, taken, figures | (name_clipped(fractions) if fractions else {}))
+
+
+def _clipped_fractions(layout: _Layout, squares: UnitSquares, rule: Rule) -> dict[str, jax.Array]:
+  if rule.clipping is None:
+    return {}
+  units = {
+    part.name: UnitSquares(squares.gradient[part.clipped], squares.weight[part.clipped])
+    for part in layout.parts
+  }
+  of = {ALL: list(units.values())} | {name: [unit] for name, unit in units.items()}
+  return {name: clipped_fraction(part, rule.clipping, rule.clip_eps) for name, part in of.items()}
+
+
+def _advance(opt_state: Any, taken: jax.Array, momentum: Any, clipped: jax.Array | None) -> Any:
+  """The state of `sgd_agc` behind a step that gave this momentum and clipped this share."""
+
+  def advance(node: Any) -> Any:
+    if isinstance(node, optax.TraceState):
+      return optax.TraceState(momentum)
+    if isinstance(node, optax.ScaleByScheduleState):
+      new = optax.ScaleByScheduleState(optax.safe_increment(node.count))
+    elif isinstance(node, AdaptiveGradClipState):
+      new = AdaptiveGradClipState(clipped)
+    else:
+      return node
+    return keep_unless(taken, new, node)
+
+  return jax.tree.map(advance, opt_state, is_leaf=_is_state)
+
+
+def _find(opt_state: Any, kind: type[Any]) -> Any:
+  (found,) = (x for x in jax.tree.leaves(opt_state, is_leaf=_is_state) if isinstance(x, kind))
+  return found
+
+
+def _is_state(node: Any) -> bool:
+  return isinstance(node, optax.TraceState | optax.ScaleByScheduleState | AdaptiveGradClipState)
