@@ -20,6 +20,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching
 
 from nfnets.models import cpu_convolution, direct_convolution, native_convolution
+from nfnets.models.varying import vary_alike
 from nfnets.models.windows import Window
 from nfnets.native.lowering import register
 
@@ -56,19 +57,8 @@ def convolve(
     groups=groups,
     symmetric_padding=symmetric_padding,
   )
-  x, kernel = _vary(x, kernel), _vary(kernel, x)
+  x, kernel = vary_alike(x, kernel)
   return checkpoint_name(_forward.bind(x, kernel, window=window), CONVOLUTION)
-
-
-def _vary(array: jax.Array, other: jax.Array) -> jax.Array:
-  """Inside of `shard_map`: marked as different on different devices wherever the other is."""
-  axes = _varying(other) - _varying(array)
-  return jax.lax.pcast(array, tuple(axes), to='varying') if axes else array
-
-
-def _varying(array: jax.Array) -> frozenset[Any]:
-  mapped: Any = jax.typeof(array)
-  return frozenset(mapped.manual_axis_type.varying)
 
 
 _Function = Callable[..., jax.Array]

@@ -25,6 +25,8 @@ TARGETS = (
   'nfnets_convolution_kernel_gradient',
   'nfnets_product',
   'nfnets_summed_product',
+  'nfnets_standardization',
+  'nfnets_standardization_gradient',
   'nfnets_sum_squares',
   'nfnets_update',
 )
