@@ -3,7 +3,10 @@
 import os
 from pathlib import Path
 
+import pytest
+
 COMPILED = Path(__file__).parents[1] / '.cache' / 'jax'
+KERNELS = Path(__file__).parents[1] / '.cache' / 'nfnets'
 
 
 def set_up_jax() -> None:
@@ -30,3 +33,14 @@ def set_up_jax() -> None:
 set_up_jax()  # not in a hook: pytest imports the conftest.py of inner folders before it calls any
 
 pytest_plugins = ('runs',)
+
+
+@pytest.fixture
+def kernels(monkeypatch):
+  """Those for CPUs are in use while the test runs, compiled once for all tests and runs."""
+  from nfnets.native import use_kernels
+
+  monkeypatch.setenv('NFNETS_NATIVE', '1')
+  monkeypatch.setenv('NFNETS_CACHE', str(KERNELS))
+  monkeypatch.setattr('nfnets.native.library._in_use', False)
+  assert use_kernels()

@@ -4,6 +4,7 @@ Normalizer-free networks double the gate, which is about one half at initializat
 2102.06171, appendix C).
 """
 
+import functools
 import math
 
 import haiku as hk
@@ -66,11 +67,16 @@ class EfficientChannelAttention(hk.Module):
     """[N, H, W, C] -> [N, H, W, C]; `scale` is a factor of the gate."""
     kernel = hk.get_parameter('w', (self.kernel_shape,), init=Normal(self.kernel_shape**-0.5))
     pooled = jnp.mean(x, axis=(1, 2))
-    mixed = jax.lax.conv_general_dilated(
-      pooled[:, :, None],
-      kernel.astype(x.dtype)[:, None, None],
-      window_strides=(1,),
-      padding='SAME',
-      dimension_numbers=('NWC', 'WIO', 'NWC'),
-    )
-    return x * (self.gain * scale * jax.nn.sigmoid(mixed)[:, None, None, :, 0])
+    mixed = _convolve_channels(pooled, kernel.astype(x.dtype))
+    return x * (self.gain * scale * jax.nn.sigmoid(mixed)[:, None, None, :])
+
+
+def _convolve_channels(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """[N, C] with a kernel [k] of odd length, zeros around: [N, C].
+
+  Written as a sum: as a convolution it takes a hundred times as long on CPUs, with its gradients a
+  hundredth of a training step.
+  """
+  (_, channels), (length,) = x.shape, kernel.shape
+  padded = jnp.pad(x, ((0, 0), (length // 2, length // 2)))
+  return functools.reduce(jnp.add, (kernel[i] * padded[:, i : i + channels] for i in range(length)))

@@ -55,7 +55,7 @@ def serves(arrays: Arrays) -> bool:
 
 
 def sum_squares(arrays: Arrays) -> jax.Array:
-  """The sum of squares of every unit: a vector, those of an array behind those of the one before."""
+  """The sums of squares of all units, as one vector: those of each array behind the last one's."""
   units = [count_units(x) for x in arrays]
   call = jax.ffi.ffi_call('nfnets_sum_squares', jax.ShapeDtypeStruct((sum(units),), jnp.float32))
   return call(*arrays, units=np.array(units, np.int64))
@@ -97,8 +97,8 @@ def update(
     some = slice(begin, begin + _AT_ONCE)
     old = [list(arrays[some]) for arrays in (gradients, params, momentum, ema)]
     parts.append(_update(rule, traits[some], int(first[begin]), common, old))
-  new_params, new_momentum, new_ema = (itertools.chain(*arrays) for arrays in zip(*parts, strict=True))
-  return list(new_params), list(new_momentum), list(new_ema)
+  new_params, new_momentum, new_ema = (list(itertools.chain(*x)) for x in zip(*parts, strict=True))
+  return new_params, new_momentum, new_ema
 
 
 def _update(

@@ -204,7 +204,9 @@ def _take(
   params, momentum, ema = (layout.restore(leaves, old.params) for leaves in new)
   fractions = _clipped_fractions(layout, squares, rule)
   opt_state = _advance(old.opt_state, taken, momentum, fractions.get(ALL))
-  return After(params, opt_state, ema, taken, figures | (name_clipped(fractions) if fractions else {}))
+  if fractions:
+    figures |= name_clipped(fractions)
+  return After(params, opt_state, ema, taken, figures)
 
 
 def _clipped_fractions(layout: _Layout, squares: UnitSquares, rule: Rule) -> dict[str, jax.Array]:

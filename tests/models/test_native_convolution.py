@@ -14,9 +14,8 @@ import pytest
 from jax import lax
 
 from nfnets.models.convolution import convolve
-from nfnets.native import use_kernels
 
-CACHE = Path(__file__).parents[2] / '.cache' / 'nfnets'  # compiled for the next run as well
+pytestmark = pytest.mark.usefixtures('kernels')
 
 # image [N, H, W, C], kernel [h, w, C / groups, out], stride, groups
 WINOGRAD = [
@@ -48,15 +47,6 @@ NOT_SERVED = [
   ((2, 7, 5, 12), (3, 3, 12, 12), 1, 1),  # eight does not divide the channels
   ((2, 5, 7, 16), (1, 1, 4, 16), 1, 4),
 ]
-
-
-@pytest.fixture(autouse=True)
-def kernels(monkeypatch):
-  """In use while a test runs; what it compiles is its own."""
-  monkeypatch.setenv('NFNETS_NATIVE', '1')
-  monkeypatch.setenv('NFNETS_CACHE', str(CACHE))
-  monkeypatch.setattr('nfnets.native.library._in_use', False)
-  assert use_kernels()
 
 
 def draw(image, kernel, stride):

@@ -73,13 +73,10 @@ inline void standardize(xla::ffi::ThreadPool& pool, const Rule& rule, const floa
     const float* __restrict from = kernel + first;
     float* __restrict to = result + first;
     const Moments of = moments(rule, from, rows, units, columns);
-    float factor[kColumns], offset[kColumns];
-    for (int64_t j = 0; j < columns; ++j) {
-      factor[j] = of.root[j] * (gain[first + j] * rule.scale);
-      offset[j] = of.mean[j] * factor[j];
-    }
+    float factor[kColumns];
+    for (int64_t j = 0; j < columns; ++j) factor[j] = of.root[j] * (gain[first + j] * rule.scale);
     for (int64_t i = 0; i < rows; ++i)
-      for (int64_t j = 0; j < columns; ++j) to[i * units + j] = from[i * units + j] * factor[j] - offset[j];
+      for (int64_t j = 0; j < columns; ++j) to[i * units + j] = (from[i * units + j] - of.mean[j]) * factor[j];
   });
 }
 
