@@ -4,7 +4,6 @@ Normalizer-free networks double the gate, which is about one half at initializat
 2102.06171, appendix C).
 """
 
-import functools
 import math
 
 import haiku as hk
@@ -74,9 +73,8 @@ class EfficientChannelAttention(hk.Module):
 def _convolve_channels(x: jax.Array, kernel: jax.Array) -> jax.Array:
   """[N, C] with a kernel [k] of odd length, zeros around: [N, C].
 
-  Written as a sum: as a convolution it takes a hundred times as long on CPUs, with its gradients a
-  hundredth of a training step.
+  Written as a product: on CPUs a convolution of one image channel takes many times as long.
   """
   (_, channels), (length,) = x.shape, kernel.shape
   padded = jnp.pad(x, ((0, 0), (length // 2, length // 2)))
-  return functools.reduce(jnp.add, (kernel[i] * padded[:, i : i + channels] for i in range(length)))
+  return jnp.stack([padded[:, i : i + channels] for i in range(length)], axis=-1) @ kernel

@@ -4,13 +4,13 @@ A primitive, so that it is given its form when it is lowered: that of optax, or 
 kernels, while these are in use.
 """
 
-import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import batching
 
@@ -18,10 +18,9 @@ from nfnets.native.lowering import register
 from nfnets.optim import native_update
 from nfnets.optim.agc import AdaptiveGradClipState, UnitSquares, clipped_fraction
 from nfnets.optim.clipping import ALL
-from nfnets.optim.depths import depth_tree, place_tree, stage_of
 from nfnets.optim.ema import ema_decay
-from nfnets.optim.groups import CLIPPED_GROUPS, DECAYED_GROUPS, in_groups
-from nfnets.optim.native_update import Rule, Traits
+from nfnets.optim.layout import Layout, lay_out
+from nfnets.optim.native_update import Rule
 from nfnets.optim.totals import total
 from nfnets.training.config import Config
 from nfnets.training.derived import Derived
@@ -73,7 +72,7 @@ def with_kernels(
       *leaves,
       plain=_flat(plain, structure),
       kernels=_flat(kernels, structure),
-      shapes=tuple(jax.core.ShapedArray(x.shape, x.dtype) for x in shapes),
+      shapes=tuple(ShapedArray(x.shape, x.dtype) for x in shapes),
     )
     return jax.tree.unflatten(results, new)
 
@@ -107,77 +106,22 @@ register(
 )
 
 
-class _Part(NamedTuple):
-  """A part of the network: 'stem', 'stage_0', ..., and where its units lie among all."""
-
-  name: str
-  clipped: slice
-
-
-class _Layout(NamedTuple):
-  """In what order the kernels take the parameters: part by part, in each the clipped ones first."""
-
-  order: Sequence[int]
-  """Of the leaves of the tree."""
-  traits: Sequence[Traits]
-  """In this order."""
-  parts: Sequence[_Part]
-  """Those that have clipped units."""
-
-  def sort(self, tree: Any) -> list[jax.Array]:
-    leaves = jax.tree.leaves(tree)
-    return [leaves[i] for i in self.order]
-
-  def restore(self, leaves: Sequence[jax.Array], like: Any) -> Any:
-    back = dict(zip(self.order, leaves, strict=True))
-    return jax.tree.unflatten(jax.tree.structure(like), [back[i] for i in range(len(back))])
-
-
-def _lay_out(params: Any, rule: Rule, depths: Sequence[int]) -> _Layout:
-  leaves = jax.tree.leaves(params)
-  parts = [stage_of(place, depths) for place in jax.tree.leaves(place_tree(params))]
-  clips = rule.clipping is not None
-  clipped = [clips and x for x in jax.tree.leaves(in_groups(*CLIPPED_GROUPS)(params))]
-  decayed = jax.tree.leaves(in_groups(*DECAYED_GROUPS)(params))
-  rates = _rates(params, rule.layer_decay)
-  traits = [
-    Traits(units=native_update.count_units(x), clipped=c, decayed=d, rate=rate)
-    for x, c, d, rate in zip(leaves, clipped, decayed, rates, strict=True)
-  ]
-  order = sorted(range(len(leaves)), key=lambda i: (parts[i], not clipped[i]))
-  ends = list(itertools.accumulate((traits[i].units for i in order), initial=0))
-  ranges: dict[str, slice] = {}
-  for i, begin, end in zip(order, ends, ends[1:], strict=False):
-    if clipped[i]:
-      first = ranges[parts[i]].start if parts[i] in ranges else begin
-      ranges[parts[i]] = slice(first, end)
-  return _Layout(order, [traits[i] for i in order], list(itertools.starmap(_Part, ranges.items())))
-
-
-def _rates(params: Any, layer_decay: float | None) -> list[float]:
-  """By which the learning rate of each parameter is multiplied, as by `scale_by_depth`."""
-  if layer_decay is None:
-    return [1.0] * len(jax.tree.leaves(params))
-  found = jax.tree.leaves(depth_tree(params))
-  return [layer_decay ** (max(found) - depth) for depth in found]
-
-
-def _shapes(old: Before, rule: Rule, depths: Sequence[int]) -> After:
-  """What an update makes of it, as one of its parts."""
+def _shapes(old: Before, rule: Rule, depths: Sequence[int]) -> Any:
+  """An `After` of what can be told of every array: its shape and dtype."""
   names = ['learning_rate', 'gradient_norm', 'parameter_norm']
-  parts = _lay_out(old.params, rule, depths).parts
+  parts = lay_out(old.params, rule, depths).parts
   if rule.clipping is not None:
     names += name_clipped(dict.fromkeys([ALL, *(part.name for part in parts)]))
-  figure = jax.ShapeDtypeStruct((), jnp.float32)
-  flag = jax.ShapeDtypeStruct((), jnp.bool_)
-  return After(old.params, old.opt_state, old.ema_params, flag, dict.fromkeys(names, figure))
+  figures: Any = dict.fromkeys(names, jax.ShapeDtypeStruct((), jnp.float32))
+  taken: Any = jax.ShapeDtypeStruct((), jnp.bool_)
+  return After(old.params, old.opt_state, old.ema_params, taken, figures)
 
 
 def _take(
   old: Before, rule: Rule, schedule: optax.Schedule, max_ema_decay: float, depths: Sequence[int]
 ) -> After:
   """The update by kernels."""
-  layout = _lay_out(old.params, rule, depths)
+  layout = lay_out(old.params, rule, depths)
   gradients, params = layout.sort(old.gradients), layout.sort(old.params)
   squares = UnitSquares(*map(native_update.sum_squares, (gradients, params)))
   figures = {
@@ -192,7 +136,7 @@ def _take(
     rule,
     layout.traits,
     wanted=taken,
-    learning_rate=schedule(count),
+    learning_rate=jnp.asarray(schedule(count), jnp.float32),
     ema_step=1 - ema_decay(old.step, max_ema_decay),
     gradients=gradients,
     params=params,
@@ -209,7 +153,7 @@ def _take(
   return After(params, opt_state, ema, taken, figures)
 
 
-def _clipped_fractions(layout: _Layout, squares: UnitSquares, rule: Rule) -> dict[str, jax.Array]:
+def _clipped_fractions(layout: Layout, squares: UnitSquares, rule: Rule) -> dict[str, jax.Array]:
   if rule.clipping is None:
     return {}
   units = {
@@ -228,7 +172,7 @@ def _advance(opt_state: Any, taken: jax.Array, momentum: Any, clipped: jax.Array
       return optax.TraceState(momentum)
     if isinstance(node, optax.ScaleByScheduleState):
       new = optax.ScaleByScheduleState(optax.safe_increment(node.count))
-    elif isinstance(node, AdaptiveGradClipState):
+    elif isinstance(node, AdaptiveGradClipState) and clipped is not None:
       new = AdaptiveGradClipState(clipped)
     else:
       return node

@@ -1,6 +1,6 @@
 """What follows from the gradients of a step: new parameters, momentum and averages, and figures."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -70,8 +70,10 @@ def make_update(
     }
     taken = is_finite(loss=old.loss, **figures)
     new = params, opt_state, hold(frozen, old.ema_params, averages)
-    kept = keep_unless(taken, new, (old.params, old.opt_state, old.ema_params))
-    return After(*kept, taken, figures | _clipped(old, config, depths, frozen))
+    before = old.params, old.opt_state, old.ema_params
+    params, opt_state, averages = keep_unless(taken, new, before)
+    figures |= _clipped(old, config, depths, frozen)
+    return After(params, opt_state, averages, taken, figures)
 
   return update
 
@@ -93,7 +95,7 @@ def keep_unless(taken: jax.Array, new: Any, old: Any) -> Any:
   return jax.tree.map(lambda a, b: jnp.where(taken, a, b), new, old)
 
 
-def name_clipped(fractions: dict[str, jax.Array]) -> Figures:
+def name_clipped(fractions: Mapping[str, Any]) -> dict[str, Any]:
   """The fractions of `clipped_fractions` as figures: 'clipped', 'clipped_stem', ..."""
   parts = {f'clipped_{part}': x for part, x in fractions.items() if part != ALL}
   return {'clipped': fractions[ALL]} | parts
