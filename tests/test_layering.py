@@ -86,6 +86,7 @@ MODELS = (
   'activations',
   'windows',
   'varying',
+  'stacking',
   'direct_convolution',
   'winograd',
   'cpu_convolution',

@@ -17,6 +17,7 @@ import numpy as np
 from nfnets.errors import InputError
 from nfnets.models.convolution import convolve
 from nfnets.models.initializers import Constant, Normal
+from nfnets.models.stacking import unstack
 from nfnets.models.standardization import SCALED, Standardization
 
 
@@ -42,8 +43,8 @@ class Mode:
     """
     if not self.is_training or not any(drop_rates):
       return [None] * len(drop_rates)
-    drawn = self.uniform(len(drop_rates))
-    return [drawn[:, i] >= rate if rate else None for i, rate in enumerate(drop_rates)]
+    kept = self.uniform(len(drop_rates)) >= np.array(drop_rates, np.float32)
+    return [x if rate else None for x, rate in zip(unstack(kept.T), drop_rates, strict=True)]
 
 
 Layer = Callable[[jax.Array, Mode], jax.Array]

@@ -8,8 +8,8 @@ from typing import Any
 
 import haiku as hk
 import jax
-import jax.numpy as jnp
 
+from nfnets.models import stacking
 from nfnets.models.initialization import Leaf, Leaves, record
 from nfnets.models.layers import Terms
 
@@ -90,7 +90,7 @@ def _shapes(tree: Any) -> Any:
 
 
 def _stack(trees: Sequence[Any]) -> Any:
-  return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+  return jax.tree.map(lambda *leaves: stacking.stack(leaves), *trees)
 
 
 def _read(
@@ -110,7 +110,7 @@ def _read(
 
 def _write(state: Mapping[str, _Arrays], paths: Sequence[str]) -> None:
   for module, stacked in state.items():
-    values = {name: jnp.unstack(entries) for name, entries in stacked.items()}
+    values = {name: stacking.unstack(entries) for name, entries in stacked.items()}
     for i, path in enumerate(paths):
       _Within(_inside(path, module)).set_state({name: values[name][i] for name in values})
 

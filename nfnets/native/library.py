@@ -25,9 +25,11 @@ TARGETS = (
   'nfnets_convolution_kernel_gradient',
   'nfnets_product',
   'nfnets_summed_product',
+  'nfnets_stack',
   'nfnets_standardization',
   'nfnets_standardization_gradient',
   'nfnets_sum_squares',
+  'nfnets_unstack',
   'nfnets_update',
 )
 """Functions of the library, under the names by which programs call them."""
