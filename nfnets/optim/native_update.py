@@ -54,11 +54,18 @@ def serves(arrays: Arrays) -> bool:
   return all(x.dtype == jnp.float32 and x.size for x in arrays)
 
 
-def sum_squares(arrays: Arrays) -> jax.Array:
-  """The sums of squares of all units, as one vector: those of each array behind the last one's."""
+def sum_squares(arrays: Arrays) -> tuple[jax.Array, jax.Array]:
+  """The sum of squares of every unit, and of all numbers.
+
+  Returns:
+    A vector, the units of each array behind those of the one before; and a scalar.
+  """
   units = [count_units(x) for x in arrays]
-  call = jax.ffi.ffi_call('nfnets_sum_squares', jax.ShapeDtypeStruct((sum(units),), jnp.float32))
-  return call(*arrays, units=np.array(units, np.int64))
+  shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((sum(units),), ())]
+  of_units, of_all = jax.ffi.ffi_call('nfnets_sum_squares', shapes)(
+    *arrays, units=np.array(units, np.int64)
+  )
+  return of_units, of_all
 
 
 def update(
@@ -87,8 +94,8 @@ def update(
     params: the parameters.
     momentum: as `optax.trace` keeps it.
     ema: the averages.
-    gradient_squares: `sum_squares` of the gradients.
-    param_squares: `sum_squares` of the parameters.
+    gradient_squares: of each unit of the gradients; see `sum_squares`.
+    param_squares: of each unit of the parameters.
   """
   common = wanted, jnp.stack([learning_rate, ema_step]), gradient_squares, param_squares
   first = np.cumsum([0, *(each.units for each in traits)])

@@ -16,12 +16,11 @@ from jax.interpreters import batching
 
 from nfnets.native.lowering import register
 from nfnets.optim import native_update
-from nfnets.optim.agc import AdaptiveGradClipState, UnitSquares, clipped_fraction
+from nfnets.optim.agc import AdaptiveGradClipState, UnitSquares
 from nfnets.optim.clipping import ALL
 from nfnets.optim.ema import ema_decay
 from nfnets.optim.layout import Layout, lay_out
 from nfnets.optim.native_update import Rule
-from nfnets.optim.totals import total
 from nfnets.training.config import Config
 from nfnets.training.derived import Derived
 from nfnets.training.update import After, Before, Update, is_finite, keep_unless, name_clipped
@@ -123,11 +122,12 @@ def _take(
   """The update by kernels."""
   layout = lay_out(old.params, rule, depths)
   gradients, params = layout.sort(old.gradients), layout.sort(old.params)
-  squares = UnitSquares(*map(native_update.sum_squares, (gradients, params)))
+  of_gradients, all_gradients = native_update.sum_squares(gradients)
+  of_params, all_params = native_update.sum_squares(params)
   figures = {
     'learning_rate': jnp.asarray(schedule(old.step), jnp.float32),
-    'gradient_norm': jnp.sqrt(total(squares.gradient)),
-    'parameter_norm': jnp.sqrt(total(squares.weight)),
+    'gradient_norm': jnp.sqrt(all_gradients),
+    'parameter_norm': jnp.sqrt(all_params),
   }
   taken = is_finite(loss=old.loss, **figures)
   before = _find(old.opt_state, optax.TraceState).trace
@@ -142,11 +142,11 @@ def _take(
     params=params,
     momentum=layout.sort(before),
     ema=layout.sort(old.ema_params),
-    gradient_squares=squares.gradient,
-    param_squares=squares.weight,
+    gradient_squares=of_gradients,
+    param_squares=of_params,
   )
   params, momentum, ema = (layout.restore(leaves, old.params) for leaves in new)
-  fractions = _clipped_fractions(layout, squares, rule)
+  fractions = _clipped_fractions(layout, UnitSquares(of_gradients, of_params), rule)
   opt_state = _advance(old.opt_state, taken, momentum, fractions.get(ALL))
   if fractions:
     figures |= name_clipped(fractions)
@@ -156,12 +156,11 @@ def _take(
 def _clipped_fractions(layout: Layout, squares: UnitSquares, rule: Rule) -> dict[str, jax.Array]:
   if rule.clipping is None:
     return {}
-  units = {
-    part.name: UnitSquares(squares.gradient[part.clipped], squares.weight[part.clipped])
-    for part in layout.parts
-  }
-  of = {ALL: list(units.values())} | {name: [unit] for name, unit in units.items()}
-  return {name: clipped_fraction(part, rule.clipping, rule.clip_eps) for name, part in of.items()}
+  factors = squares.factors(rule.clipping, rule.clip_eps)
+  counts = {part.name: jnp.sum(factors[part.clipped] < 1) for part in layout.parts}
+  sizes = {part.name: part.clipped.stop - part.clipped.start for part in layout.parts}
+  counts[ALL], sizes[ALL] = sum(counts.values()), sum(sizes.values())
+  return {part: (counts[part] / sizes[part]).astype(jnp.float32) for part in counts}
 
 
 def _advance(opt_state: Any, taken: jax.Array, momentum: Any, clipped: jax.Array | None) -> Any:

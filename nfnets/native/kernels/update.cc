@@ -7,6 +7,8 @@ namespace ffi = xla::ffi;
 using Flag = ffi::Buffer<ffi::PRED, 0>;
 using Vector = ffi::Buffer<ffi::F32, 1>;
 using VectorResult = ffi::ResultBuffer<ffi::F32, 1>;
+using Number = ffi::Buffer<ffi::F32, 0>;
+using NumberResult = ffi::ResultBuffer<ffi::F32, 0>;
 using Numbers = ffi::Span<const int64_t>;
 
 const float* numbers(ffi::RemainingArgs arrays, size_t i) { return arrays.get<ffi::AnyBuffer>(i)->typed_data<float>(); }
@@ -23,11 +25,12 @@ std::vector<nfnets::update::Extent> extents(ffi::RemainingArgs arrays, Numbers u
   return all;
 }
 
-// Arrays -> of each unit the sum of its squares.
-ffi::Error sum_squares(ffi::ThreadPool pool, Numbers units, VectorResult sums, ffi::RemainingArgs arrays) {
+// Arrays -> of each unit the sum of its squares, and the sum of all.
+ffi::Error sum_squares(ffi::ThreadPool pool, Numbers units, VectorResult sums, NumberResult total,
+                       ffi::RemainingArgs arrays) {
   std::vector<const float*> all;
   for (size_t i = 0; i < arrays.size(); ++i) all.push_back(numbers(arrays, i));
-  nfnets::update::sum_squares(pool, extents(arrays, units, 0), all, sums->typed_data());
+  *total->typed_data() = nfnets::update::sum_squares(pool, extents(arrays, units, 0), all, sums->typed_data());
   return ffi::Error::Success();
 }
 
@@ -58,7 +61,7 @@ ffi::Error update(ffi::ThreadPool pool, Flag wanted, Vector rates, Vector of_gra
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
     nfnets_sum_squares, sum_squares,
-    ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("units").Ret<Vector>().RemainingArgs());
+    ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<Numbers>("units").Ret<Vector>().Ret<Number>().RemainingArgs());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(nfnets_update, update,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()

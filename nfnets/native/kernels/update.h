@@ -53,8 +53,8 @@ inline float squares(const float* x, int64_t count) {
   return sums[0];
 }
 
-// Of every unit of all arrays the sum of squares, side by side in `result`.
-inline void sum_squares(xla::ffi::ThreadPool& pool, const std::vector<Extent>& extents,
+// Of every unit of all arrays the sum of squares, side by side in `result`; returns their sum.
+inline float sum_squares(xla::ffi::ThreadPool& pool, const std::vector<Extent>& extents,
                         const std::vector<const float*>& arrays, float* result) {
   const std::vector<Piece> all = pieces(extents);
   std::vector<int64_t> places;  // of the sums of each piece
@@ -85,6 +85,10 @@ inline void sum_squares(xla::ffi::ThreadPool& pool, const std::vector<Extent>& e
     const Extent& extent = extents[all[item].array];
     for (int64_t j = 0; j < extent.units; ++j) result[extent.first + j] += sums[places[item] + j];
   }
+  double total = 0;
+  for (const Extent& extent : extents)
+    for (int64_t j = 0; j < extent.units; ++j) total += result[extent.first + j];
+  return static_cast<float>(total);
 }
 
 // What is the same for all parameters and steps.
