@@ -13,6 +13,7 @@ namespace nfnets::product {
 
 constexpr int64_t kPanel = kWide * kPair;  // columns that are computed at once
 constexpr int64_t kDepth = 256;  // terms of a sum that are added at once: a panel of them stays in the first cache
+constexpr int64_t kFar = 1024;   // numbers of a page of memory
 
 // Rows [0, rows) of a matrix, `count` numbers of each, into rows of `width` numbers; zeros in the rest.
 inline void copy(const float* from, int64_t stride, int64_t rows, int64_t count, int64_t width, float* to) {
@@ -63,12 +64,16 @@ inline void multiply(xla::ffi::ThreadPool& pool, const float* a, const float* b,
     float* of_a = scratch<1>(block * kDepth);
     for (int64_t k = 0; k < depth; k += kDepth) {
       const int64_t terms = std::min(kDepth, depth - k);
-      copy(a + first * depth + k, depth, height, terms, terms, of_a);
+      // A tile reads whole rows; and those that are a page apart would meet in few places of the cache.
+      const bool copied = height % kWideRows != 0 || depth % kFar == 0;
+      if (copied) copy(a + first * depth + k, depth, height, terms, terms, of_a);
+      const float* from = copied ? of_a : a + first * depth + k;
+      const int64_t stride = copied ? terms : depth;
       for (int64_t j = 0; j < columns; j += kPanel)
         for (int64_t i = 0; i < height; i += kWideRows) {
           Tile<kWide, kWideRows, kPair> tile;
           tile.clear();
-          tile.add(of_a + i * terms, terms, 1, packed + j * depth + k * kPanel, kPanel, terms);
+          tile.add(from + i * stride, stride, 1, packed + j * depth + k * kPanel, kPanel, terms);
           put(tile, k > 0, result + (first + i) * columns + j, columns, height - i, columns - j);
         }
     }
