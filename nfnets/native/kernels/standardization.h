@@ -50,8 +50,7 @@ inline void add(int64_t rows, int64_t columns, float* __restrict sums, const G& 
     for (int64_t j = 0; j < columns; ++j) sums[j] += g(i, j);
 }
 
-inline Moments moments(const Rule& rule, const float* __restrict kernel, int64_t rows, int64_t units,
-                       int64_t columns) {
+inline Moments moments(const Rule& rule, const float* __restrict kernel, int64_t rows, int64_t units, int64_t columns) {
   Moments of;
   add(rows, columns, of.mean, [&](int64_t i, int64_t j) { return kernel[i * units + j]; });
   for (int64_t j = 0; j < columns; ++j) of.mean[j] /= rows;
@@ -101,8 +100,7 @@ inline void gradient(xla::ffi::ThreadPool& pool, const Rule& rule, const float* 
     }
     for (int64_t i = 0; i < rows; ++i)
       for (int64_t j = 0; j < columns; ++j)
-        to[i * units + j] =
-            factor[j] * (ct[i * units + j] - sum[j] - (from[i * units + j] - of.mean[j]) * along[j]);
+        to[i * units + j] = factor[j] * (ct[i * units + j] - sum[j] - (from[i * units + j] - of.mean[j]) * along[j]);
   });
 }
 

@@ -36,8 +36,8 @@ ffi::Error sum_squares(ffi::ThreadPool pool, Numbers units, VectorResult sums, N
 
 // Gradients, weights, velocities and averages, all of the first before all of the second -> the last three, new; the
 // old ones, if they are not wanted.
-ffi::Error update(ffi::ThreadPool pool, Flag wanted, Vector rates, Vector of_gradients,
-                  Vector of_weights, ffi::RemainingArgs old, int64_t first, Numbers units, Numbers clipped, Numbers decayed,
+ffi::Error update(ffi::ThreadPool pool, Flag wanted, Vector rates, Vector of_gradients, Vector of_weights,
+                  ffi::RemainingArgs old, int64_t first, Numbers units, Numbers clipped, Numbers decayed,
                   ffi::Span<const float> scales, float clipping, float eps, float decay, float momentum, bool nesterov,
                   ffi::RemainingRets results) {
   const size_t n = units.size();

@@ -55,7 +55,7 @@ inline float squares(const float* x, int64_t count) {
 
 // Of every unit of all arrays the sum of squares, side by side in `result`; returns their sum.
 inline float sum_squares(xla::ffi::ThreadPool& pool, const std::vector<Extent>& extents,
-                        const std::vector<const float*>& arrays, float* result) {
+                         const std::vector<const float*>& arrays, float* result) {
   const std::vector<Piece> all = pieces(extents);
   std::vector<int64_t> places;  // of the sums of each piece
   int64_t numbers = 0;
