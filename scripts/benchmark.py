@@ -7,6 +7,7 @@ Examples:
   scripts/benchmark.py step --model=nfnet_f0 --batch_size=256 --part=plain --part=augmented
   scripts/benchmark.py infer --model=nfnet_f0 --folded --batch_size=8 --precision=float32
   scripts/benchmark.py compile --model=nfnet_f0 --model=nfnet_f6 --batch_size=2 --size=64
+  scripts/benchmark.py kernels --model=nfnet_f0
   scripts/benchmark.py init --model=nfnet_f0 --model=nfnet_f6
   scripts/benchmark.py load --model=nfnet_f0
   scripts/benchmark.py input --size=192 --batch_size=256 --threads=2
@@ -19,6 +20,8 @@ train, infer: images a second of the training step and of inference, on images t
 step: what augmentation, SAM and micro-batches add to a training step, all in one process.
 compile: seconds to trace and to compile the training step and inference in a fresh process.
 convolutions: each kind of convolution and its gradients, beside XLA's own; needs no flags.
+kernels: the update of the parameters and the standardization of the weights by the kernels for
+  CPUs, beside XLA's form.
 init: seconds of `model.init` in a fresh process, compilation included; the networks take turns.
 load: seconds and memory of `load_weights` in a fresh process, from every kind of file (Linux).
 input: images a second that the loader decodes, crops, resizes and mirrors: of a prepared dataset,
@@ -38,7 +41,17 @@ from absl import flags
 
 from nfnets import command_line
 from nfnets.allocator import keep_freed_memory
-from nfnets.benchmarks import compile, convolutions, init, input, input_memory, load, speeds, step
+from nfnets.benchmarks import (
+  compile,
+  convolutions,
+  init,
+  input,
+  input_memory,
+  kernels,
+  load,
+  speeds,
+  step,
+)
 from nfnets.benchmarks.workload import Workload
 from nfnets.data.folders import find_dataset
 from nfnets.data.images import TrainGeometry
@@ -156,6 +169,11 @@ def _convolutions() -> tuple[Any, str]:
   return as_json, convolutions.markdown(measured, rate)
 
 
+def _kernels() -> tuple[Any, str]:
+  measured = kernels.measure(MODEL.value, progress=_tell)
+  return list(map(dataclasses.asdict, measured)), kernels.markdown(measured)
+
+
 def _train() -> tuple[Any, str]:
   _check_devices()
   return _speeds('train')
@@ -252,6 +270,7 @@ _BENCHMARKS: dict[str, Callable[[], tuple[Any, str]]] = {
   'step': _step,
   'compile': _compile,
   'convolutions': _convolutions,
+  'kernels': _kernels,
   'init': _init,
   'load': _load,
   'input': _input,
@@ -266,6 +285,7 @@ _READS: dict[str, Sequence[flags.FlagHolder]] = {
   'step': (*_NETWORK, DEVICES, PART),
   'compile': (*_NETWORK, REPEATS, DEVICES, PROGRAM),
   'convolutions': (),
+  'kernels': (MODEL,),
   'init': (MODEL, REPEATS),
   'load': (MODEL, REPEATS),
   'input': (*_LOADER, REPEATS, PHOTOS, AGAINST),

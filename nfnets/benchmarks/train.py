@@ -24,7 +24,8 @@ from nfnets.training.parallel import Mapping, make_mapping
 from nfnets.training.state import create_state
 from nfnets.training.step import make_run_step
 
-_IMAGENET = 1281167  # training images
+TRAINING_IMAGES = 1281167
+"""Of ImageNet."""
 
 
 def make_config(workload: Workload) -> Config:
@@ -46,7 +47,7 @@ def make_step(config: Config, devices: int) -> tuple[Callable[[], Any], Derived]
   Raises:
     InputError: there are fewer devices.
   """
-  derived = derive(config, _IMAGENET)
+  derived = derive(config, TRAINING_IMAGES)
   mapping, step, new_state = _mapped(config, derived, devices)
   batch = mapping.spread(_random_batch(config.batch_size, derived))
   state = mapping.replicate(new_state())
@@ -62,7 +63,7 @@ def make_step(config: Config, devices: int) -> tuple[Callable[[], Any], Derived]
 def make_program(workload: Workload) -> tuple[Any, Sequence[Any]]:
   """The mapped step that is timed, and the shapes of its arguments."""
   config = make_config(workload)
-  derived = derive(config, _IMAGENET)
+  derived = derive(config, TRAINING_IMAGES)
   mapping, step, new_state = _mapped(config, derived, workload.devices)
   batch = jax.eval_shape(lambda: _random_batch(config.batch_size, derived))
   return step, (jax.eval_shape(new_state), mapping.spread_shapes(batch))

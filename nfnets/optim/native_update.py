@@ -1,7 +1,7 @@
 """One step of `sgd_agc` for all parameters at once, in the kernels of `nfnets.native`.
 
 An array of a network is small beside what it costs to begin with it: XLA has thousands of
-operations for all of them, and reads most arrays more than once (docs/results/step.md).
+operations for all of them, and reads most arrays more than once (docs/results/kernels.md).
 """
 
 import dataclasses

@@ -1,6 +1,7 @@
 """What to change where a step does not fit: in how large pieces, and what to compute again."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -38,8 +39,23 @@ class Advice(NamedTuple):
 
   flags: str
   """For the command line."""
-  bytes: int
-  """What it needs of a device, estimated."""
+  bytes: int | None
+  """What it needs of a device, estimated; None where that is not known."""
+
+
+def without_loops(depths: Sequence[int], scan_from: int | None) -> Advice | None:
+  """Where equal blocks are loops: to do without, for a compiler keeps what loops save as stacks.
+
+  Those of NFNet-F6 took 15 GiB with half as many images as with all (docs/results/pods.md): what
+  pieces and recomputation would save there cannot be told.
+
+  Args:
+    depths: how many blocks each stage of the network has; the first differs from the others.
+    scan_from: how many equal blocks in a row are a loop; None for never.
+  """
+  if scan_from is None or max(depths) - 1 < scan_from:
+    return None
+  return Advice(f'--config.model.scan_from={max(depths)}', None)
 
 
 def kept_by(config: Config, derived: Derived) -> Kept:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nfnets.models.inspection import count_cost
-from nfnets.pods.advice import Advice, Need, advise, kept_by
+from nfnets.pods.advice import Advice, Need, advise, kept_by, without_loops
 from nfnets.pods.compiler import Compiled, OutOfMemory, compile_for, tpu_devices
 from nfnets.pods.parts import PARTS
 from nfnets.pods.topologies import Topology
@@ -151,6 +151,10 @@ def _passes(config: Config) -> float:
 
 
 def _advice(plan: Plan, config: Config, derived: Derived) -> Sequence[Advice]:
+  model = derived.model
+  loops = without_loops(model.variant.depths, model.execution.scan_from)
+  if loops is not None:
+    return (loops,)
   if plan.memory is None:
     return ()
   need = Need(plan.memory, plan.available, plan.examples, plan.examples_at_once)

@@ -45,8 +45,12 @@ def _memory(plan: Plan) -> list[str]:
     lines = [f'memory     {gib(compiled.needed)} of {available} on a device: does not fit']
   if plan.fits:
     return lines
-  lines += [f'           try {one.flags} (about {gib(one.bytes)})' for one in plan.advice]
+  lines += [f'           try {one.flags} ({_about(one.bytes)})' for one in plan.advice]
   return lines + ['           or more devices'] * (not plan.advice)
+
+
+def _about(needed: int | None) -> str:
+  return 'how much that needs is not known' if needed is None else f'about {gib(needed)}'
 
 
 def _time(plan: Plan) -> list[str]:

@@ -1,6 +1,6 @@
 from nfnets.models.memory import TrainingMemory
 from nfnets.pods import advice
-from nfnets.pods.advice import Advice, Kept, Need, advise, kept_by
+from nfnets.pods.advice import Advice, Kept, Need, advise, kept_by, without_loops
 from nfnets.training.config import Config, DataConfig, ModelConfig
 from nfnets.training.derived import derive
 
@@ -40,6 +40,13 @@ def test_what_is_recomputed_is_not_recomputed_again():
 
 def test_where_the_parameters_alone_are_too_much_there_is_no_advice():
   assert advise(need(40), KEPT._replace(fixed=17 * GIB), None) == []
+
+
+def test_loops_are_left_out_before_anything_else():
+  assert without_loops((7, 14, 42, 21), 32) == Advice('--config.model.scan_from=42', None)
+  assert without_loops((7, 14, 42, 21), 41) is not None  # the first of 42 differs
+  assert without_loops((7, 14, 42, 21), 42) is None
+  assert without_loops((7, 14, 42, 21), None) is None
 
 
 def test_pieces_divide_the_examples():
