@@ -86,7 +86,8 @@ def _in_place(update: Update, before: Before) -> Call:
   kept = jax.tree.map(jnp.copy, (before.params, before.opt_state, before.ema_params))
 
   def step(kept: Any, step: jax.Array, gradients: Any, loss: jax.Array) -> Any:
-    after = update(Before(step, *kept, gradients, loss))
+    params, opt_state, ema_params = kept
+    after = update(Before(step, params, opt_state, ema_params, gradients, loss))
     return (after.params, after.opt_state, after.ema_params), after.figures
 
   function = jax.jit(step, donate_argnums=0)

@@ -46,7 +46,7 @@ def _kernel_unstack(array: jax.Array) -> list[jax.Array]:
   if not array.size:
     return _plain_unstack(array)
   shapes = [jax.ShapeDtypeStruct(array.shape[1:], array.dtype)] * len(array)
-  return jax.ffi.ffi_call('nfnets_unstack', shapes)(array)
+  return list(jax.ffi.ffi_call('nfnets_unstack', shapes)(array))
 
 
 def _batch_stack(arrays: Any, axes: Any) -> tuple[jax.Array, int]:

@@ -159,7 +159,8 @@ def _clipped_fractions(layout: Layout, squares: UnitSquares, rule: Rule) -> dict
   factors = squares.factors(rule.clipping, rule.clip_eps)
   counts = {part.name: jnp.sum(factors[part.clipped] < 1) for part in layout.parts}
   sizes = {part.name: part.clipped.stop - part.clipped.start for part in layout.parts}
-  counts[ALL], sizes[ALL] = sum(counts.values()), sum(sizes.values())
+  counts[ALL] = jnp.asarray(sum(counts.values()))
+  sizes[ALL] = sum(sizes.values())
   return {part: (counts[part] / sizes[part]).astype(jnp.float32) for part in counts}
 
 
