@@ -13,6 +13,13 @@
 #include "geometry.h"
 #include "parallel.h"
 
+// Of a loop: no round reads what another writes, though its pointers may be alike.
+#if defined(__clang__)
+#define NFNETS_EACH_ALONE _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define NFNETS_EACH_ALONE _Pragma("GCC ivdep")
+#endif
+
 namespace nfnets::update {
 
 constexpr int64_t kPiece = 1 << 17;  // numbers of an array that one thread takes at a time
@@ -121,7 +128,7 @@ void step(const Rule& rule, const Rates& rates, const Parameter& p, const float*
           int64_t count) {
   const float decay = p.decayed ? rule.decay : 0, learning = rates.learning * p.rate, kept = 1 - rates.average;
   // What is new lies where the old does, or apart: never one number over another.
-#pragma GCC ivdep
+  NFNETS_EACH_ALONE
   for (int64_t i = 0; i < count; ++i) {
     const int64_t at = begin + i;
     const float weight = p.weight[at], gradient = p.gradient[at] * factors[is_one ? 0 : i] + decay * weight;
