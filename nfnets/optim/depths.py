@@ -112,6 +112,16 @@ def depth_tree(params: optax.Params) -> Any:
   return jax.tree.map(lambda place: others.get(place, _number(place) + 1), places)
 
 
+def rate_tree(params: optax.Params, decay: float) -> Any:
+  """The structure of `params` with what the learning rate of every leaf is multiplied by.
+
+  That is decay**(D - d) at depth d, where D is the depth of the head.
+  """
+  depths = depth_tree(params)
+  head = max(jax.tree.leaves(depths), default=0)
+  return jax.tree.map(lambda depth: decay ** (head - depth), depths)
+
+
 def scale_by_depth(decay: float) -> optax.GradientTransformation:
   """Multiplies the updates at depth d by decay**(D - d), where D is the depth of the head.
 
@@ -130,9 +140,7 @@ def scale_by_depth(decay: float) -> optax.GradientTransformation:
 
   def scale(updates: optax.Updates, params: optax.Params | None) -> optax.Updates:
     del params
-    depths = depth_tree(updates)
-    head = max(jax.tree.leaves(depths), default=0)
-    return jax.tree.map(lambda depth, update: update * decay ** (head - depth), depths, updates)
+    return jax.tree.map(lambda rate, update: update * rate, rate_tree(updates, decay), updates)
 
   return optax.stateless(scale)
 

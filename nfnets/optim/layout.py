@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import jax
 
-from nfnets.optim.depths import depth_tree, place_tree, stage_of
-from nfnets.optim.groups import CLIPPED_GROUPS, DECAYED_GROUPS, in_groups
+from nfnets.optim.depths import place_tree, rate_tree, stage_of
+from nfnets.optim.groups import DECAYED_GROUPS, in_groups
+from nfnets.optim.masks import clip_mask
 from nfnets.optim.native_update import Rule, Traits, count_units
 
 
@@ -50,9 +51,9 @@ def lay_out(params: Any, rule: Rule, depths: Sequence[int]) -> Layout:
   leaves = jax.tree.leaves(params)
   parts = [stage_of(place, depths) for place in jax.tree.leaves(place_tree(params))]
   clips = rule.clipping is not None
-  clipped = [clips and x for x in jax.tree.leaves(in_groups(*CLIPPED_GROUPS)(params))]
+  clipped = [clips and x for x in jax.tree.leaves(clip_mask()(params))]
   decayed = jax.tree.leaves(in_groups(*DECAYED_GROUPS)(params))
-  rates = _rates(params, rule.layer_decay)
+  rates = jax.tree.leaves(rate_tree(params, rule.layer_decay or 1.0))
   traits = [
     Traits(units=count_units(x), clipped=c, decayed=d, rate=rate)
     for x, c, d, rate in zip(leaves, clipped, decayed, rates, strict=True)
@@ -65,11 +66,3 @@ def lay_out(params: Any, rule: Rule, depths: Sequence[int]) -> Layout:
       first = ranges[parts[i]].start if parts[i] in ranges else begin
       ranges[parts[i]] = slice(first, end)
   return Layout(order, [traits[i] for i in order], list(itertools.starmap(Part, ranges.items())))
-
-
-def _rates(params: Any, layer_decay: float | None) -> list[float]:
-  """By which the learning rate of each parameter is multiplied, as by `scale_by_depth`."""
-  if layer_decay is None:
-    return [1.0] * len(jax.tree.leaves(params))
-  found = jax.tree.leaves(depth_tree(params))
-  return [layer_decay ** (max(found) - depth) for depth in found]

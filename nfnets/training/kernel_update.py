@@ -154,6 +154,7 @@ def _take(
 
 
 def _clipped_fractions(layout: Layout, squares: UnitSquares, rule: Rule) -> dict[str, jax.Array]:
+  """As `clipped_fractions`, which would cut the units apart and put them side by side again."""
   if rule.clipping is None:
     return {}
   factors = squares.factors(rule.clipping, rule.clip_eps)

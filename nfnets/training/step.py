@@ -54,6 +54,9 @@ def make_train_step(
 
   Parameters and statistics in the `frozen` places of `nfnets.optim.depths` stay bit for bit what
   they are, as do their averages, and no gradient is computed for them.
+
+  With a `rule`, which says of the optimizer what `make_rule` does, the kernels for CPUs take the
+  update while they are in use.
   """
   gradient_of = make_gradient(model, dataset, config, augmentation=augmentation, frozen=frozen)
   depths, decay = model.variant.depths, config.optimizer.ema_decay

@@ -14,6 +14,9 @@ from nfnets.training.config import Config, FineTuneConfig, ModelConfig, Optimize
 from nfnets.training.derived import derive
 from nfnets.training.kernel_update import make_rule, with_kernels
 from nfnets.training.optimizer import make_optimizer
+from nfnets.training.parallel import make_mapping
+from nfnets.training.state import create_state
+from nfnets.training.step import make_train_step
 from nfnets.training.update import Before, make_update
 
 pytestmark = pytest.mark.usefixtures('kernels')
@@ -142,6 +145,33 @@ def test_it_takes_place_in_the_memory_of_the_old_state():
   assert program.count('custom_call_target="nfnets_update"') > 1  # arrays in several calls
   copied = [line for line in program.splitlines() if ' copy(' in line and 'f32[]' not in line]
   assert [line for line in copied if 's32[]' not in line] == []
+
+
+@pytest.mark.parametrize('how', ['pmap', 'shard_map'])
+def test_a_whole_step_on_two_devices_is_that_without(how):
+  derived = derive(BASE, num_examples=6400)
+  optimizer, schedule = make_optimizer(BASE, derived)
+  mapping = make_mapping(how, jax.devices()[:2])
+  rng = np.random.default_rng(0)
+  batch = {
+    'images': rng.integers(0, 256, (8, 16, 16, 3), np.uint8),
+    'labels': rng.integers(0, 10, 8, np.int32),
+    'positions': np.arange(8, dtype=np.int32),
+  }
+  states = []
+  for rule in (make_rule(BASE, derived), None):
+    step = make_train_step(MODEL, optimizer, schedule, derived.dataset, BASE, rule=rule)
+    train = mapping.train_step(step)
+    state = mapping.replicate(create_state(MODEL, optimizer, jax.random.key(0)))
+    state = state._replace(step=mapping.replicate(np.int32(STEP)))
+    for _ in range(2):
+      state, metrics = train(state, mapping.spread(batch))
+    states.append(jax.device_get((state, metrics)))
+  (ours, _), (plain, _) = states
+  assert_alike(*states)
+  first = create_state(MODEL, optimizer, jax.random.key(0))
+  assert any(jax.tree.leaves(jax.tree.map(lambda a, b: np.any(a != b), ours.params, first.params)))
+  assert int(ours.bad_steps) == int(plain.bad_steps) == 0
 
 
 def test_other_dtypes_are_left_to_optax():
