@@ -37,11 +37,13 @@ class SqueezeExcite(hk.Module):
     self.squeeze = Linear(hidden or max(1, int(channels * ratio)), name='linear')
     self.excite = Linear(channels, name='linear_1')
 
-  def __call__(self, x: jax.Array, scale: jax.Array | float = 1.0) -> jax.Array:
-    """[N, H, W, C] -> [N, H, W, C]; `scale` is a factor of the gate."""
-    pooled = jnp.mean(x, axis=(1, 2))
-    gate = jax.nn.sigmoid(self.excite(jax.nn.relu(self.squeeze(pooled))))
-    return x * (self.gain * scale * gate[:, None, None, :])
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[N, H, W, C] -> [N, H, W, C]."""
+    return x * self.gate(jnp.mean(x, axis=(1, 2)))[:, None, None]
+
+  def gate(self, pooled: jax.Array) -> jax.Array:
+    """What channels are multiplied by, [N, C], from their means over space [N, C]."""
+    return self.gain * jax.nn.sigmoid(self.excite(jax.nn.relu(self.squeeze(pooled))))
 
 
 class EfficientChannelAttention(hk.Module):
@@ -62,12 +64,14 @@ class EfficientChannelAttention(hk.Module):
     reach = int((math.log2(channels) + 1) / 2)
     self.kernel_shape = max(3, reach if reach % 2 else reach + 1)
 
-  def __call__(self, x: jax.Array, scale: jax.Array | float = 1.0) -> jax.Array:
-    """[N, H, W, C] -> [N, H, W, C]; `scale` is a factor of the gate."""
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """[N, H, W, C] -> [N, H, W, C]."""
+    return x * self.gate(jnp.mean(x, axis=(1, 2)))[:, None, None]
+
+  def gate(self, pooled: jax.Array) -> jax.Array:
+    """What channels are multiplied by, [N, C], from their means over space [N, C]."""
     kernel = hk.get_parameter('w', (self.kernel_shape,), init=Normal(self.kernel_shape**-0.5))
-    pooled = jnp.mean(x, axis=(1, 2))
-    mixed = _convolve_channels(pooled, kernel.astype(x.dtype))
-    return x * (self.gain * scale * jax.nn.sigmoid(mixed)[:, None, None, :])
+    return self.gain * jax.nn.sigmoid(_convolve_channels(pooled, kernel.astype(pooled.dtype)))
 
 
 def _convolve_channels(x: jax.Array, kernel: jax.Array) -> jax.Array:

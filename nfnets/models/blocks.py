@@ -11,7 +11,7 @@ from nfnets.models import design, layers
 from nfnets.models.initializers import Constant, Normal
 from nfnets.models.layers import Mode, Terms
 from nfnets.models.plan import Place
-from nfnets.models.taps import tap
+from nfnets.models.taps import is_collecting, tap
 from nfnets.models.variants import Variant
 
 BOTTLENECK = (1, 3, 1)
@@ -96,7 +96,7 @@ class PreactBlock(hk.Module):
     groups: int = 1,
     first_gain: float = 1.0,
     name: str,
-  ) -> Callable[[jax.Array], jax.Array]:
+  ) -> layers.WSConv2D | layers.Conv2D:
     if self.spec.standardized:
       return design.standardized_conv(
         self.variant,
@@ -115,19 +115,43 @@ class PreactBlock(hk.Module):
     normalized = self.activation(x)
     if not self.folded:
       normalized = normalized * jnp.asarray(terms.beta, x.dtype)
-    shortcut = self._shortcut(x, normalized)
-    y = self.convs[0](normalized)
-    for conv in self.convs[1:]:
-      if self.spec.inner_attention and conv is self.convs[-1]:
-        y = self._attend(y)
-      y = conv(self.activation(y))
-    if self.folded:
-      return shortcut + self._attend_scaled(y)
-    if not self.spec.inner_attention:
-      y = self._attend(y)
-    y = layers.stochastic_depth(tap('branch', y), terms.kept)
-    merged = shortcut + y * self._scale(y.dtype)
-    return merged if self.spec.divisor == 1 else merged / self.spec.divisor
+    shortcut, shortcut_bias = self._shortcut(x, normalized)
+    y, bias = self.convs[-1].apart(self._inner(normalized))
+    y, bias = _multiplied(y, bias, self._factor(y, bias, terms))
+    # Biases come last: their gradients, and those of gate and gain, follow from the same two sums
+    # over space.  Added where the equation has them, each would take a sum over everything.
+    bias = bias if shortcut_bias is None else bias + shortcut_bias
+    merged = shortcut + (y + bias)
+    return merged if self.folded or self.spec.divisor == 1 else merged / self.spec.divisor
+
+  @hk.transparent
+  def _inner(self, y: jax.Array) -> jax.Array:
+    """What the last convolution of the branch is given."""
+    for conv in self.convs[:-1]:
+      y, bias = conv.apart(y)
+      if self.spec.inner_attention and conv is self.convs[-2]:
+        y, bias = _multiplied(y, bias, self._gate(y, bias))
+      y = self.activation(y + bias)
+    return y
+
+  @hk.transparent
+  def _factor(self, y: jax.Array, bias: jax.Array, terms: Terms) -> jax.Array | None:
+    """Gate, scale and stochastic depth of the branch, [N, 1, 1, C] at most; None for 1."""
+    gate = None if self.spec.inner_attention else self._gate(y, bias)
+    if is_collecting():
+      ungated = y + bias
+      tap('branch', ungated if gate is None else ungated * gate)
+    if self.folded:  # the scale is in the last kernel, or else in the gate
+      return None if gate is None else gate * (self._scale(y.dtype) / self.spec.divisor)
+    scale = jnp.reshape(self._scale(y.dtype), (1, 1, 1, 1))
+    return layers.stochastic_depth(scale if gate is None else gate * scale, terms.kept)
+
+  @hk.transparent
+  def _gate(self, y: jax.Array, bias: jax.Array) -> jax.Array | None:
+    """[N, 1, 1, C]: what channel attention multiplies `y + bias` by; None without attention."""
+    if self.attention is None:
+      return None
+    return self.attention.gate(jnp.mean(y, axis=(1, 2)) + bias)[:, None, None]
 
   @hk.transparent
   def _scale(self, dtype: jnp.dtype) -> jax.Array:
@@ -138,22 +162,19 @@ class PreactBlock(hk.Module):
     return self.variant.alpha * gain.astype(dtype)
 
   @hk.transparent
-  def _shortcut(self, x: jax.Array, normalized: jax.Array) -> jax.Array:
+  def _shortcut(self, x: jax.Array, normalized: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+    """What the branch is added to, and its bias if it has one."""
     if not self.place.needs_projection:
-      return x / self.spec.divisor if self.folded and self.spec.divisor != 1 else x
+      return x / self.spec.divisor if self.folded and self.spec.divisor != 1 else x, None
     pool = self.place.stride if self.spec.pooled_shortcut else 1
-    return self.conv_shortcut(layers.average_pool(normalized, pool))
+    return self.conv_shortcut.apart(layers.average_pool(normalized, pool))
 
-  @hk.transparent
-  def _attend(self, y: jax.Array) -> jax.Array:
-    return self.attention(y) if self.attention else y
 
-  @hk.transparent
-  def _attend_scaled(self, y: jax.Array) -> jax.Array:
-    """The end of a folded branch: its scale is in the last kernel, or else in the gate."""
-    if self.attention is None or self.spec.inner_attention:
-      return y
-    return self.attention(y, self._scale(y.dtype) / self.spec.divisor)
+def _multiplied(
+  y: jax.Array, bias: jax.Array, factor: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
+  """Both addends by a factor that they share; None is 1."""
+  return (y, bias) if factor is None else (y * factor, bias * factor)
 
 
 class FixupBlock(hk.Module):

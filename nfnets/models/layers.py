@@ -103,11 +103,16 @@ class WSConv2D(hk.Module):
     Raises:
       InputError: the number of groups does not divide both numbers of channels.
     """
+    y, bias = self.apart(x)
+    return y + bias
+
+  def apart(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The same without its bias, and the bias [output_channels], for who adds it later."""
     kernel, bias = self.weights(x.shape[-1], x.dtype)
     y = convolve(
       x, kernel, stride=self.stride, groups=self.groups, symmetric_padding=self.symmetric_padding
     )
-    return y + bias
+    return y, bias
 
   def weights(self, channels: int, dtype: Any) -> tuple[jax.Array, jax.Array]:
     """What it convolves `channels` with: kernel [h, w, channels / groups, out] and bias [out].
@@ -151,13 +156,18 @@ class Conv2D(hk.Module):
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """[N, H, W, C] -> [N, ceil(H / stride), ceil(W / stride), output_channels]."""
+    y, bias = self.apart(x)
+    return y + bias if self.with_bias else y
+
+  def apart(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The same without its bias, and the bias [output_channels]; 0 if it has none."""
     shape = (self.kernel_shape, self.kernel_shape, x.shape[-1], self.output_channels)
     kernel = hk.get_parameter('w', shape, init=self.w_init)
     y = convolve(x, kernel.astype(x.dtype), stride=self.stride)
     if not self.with_bias:
-      return y
+      return y, jnp.zeros((), x.dtype)
     bias = hk.get_parameter('b', (self.output_channels,), init=Constant(0.0))
-    return y + bias.astype(x.dtype)
+    return y, bias.astype(x.dtype)
 
 
 class Linear(hk.Module):

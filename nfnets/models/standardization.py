@@ -1,7 +1,8 @@
 """What scaled weight standardization makes of a kernel.
 
 It and its gradient are primitives, so that each is given its form when it is lowered: on CPUs that
-of the kernels of `nfnets.native` where these are in use, elsewhere the plain one.
+of the kernels of `nfnets.native` where these are in use, else the plain one; on accelerators that
+which reads a kernel once for all sums.
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ import numpy as np
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching
 
-from nfnets.models import native_standardization
+from nfnets.models import native_standardization, one_pass_standardization
 from nfnets.models.varying import vary_alike
 from nfnets.native.lowering import register
 
@@ -43,7 +44,7 @@ class Standardization:
     return _standardize.bind(*vary_alike(kernel, gain), rule=self)
 
   def plain(self, kernel: jax.Array, gain: jax.Array) -> jax.Array:
-    """The same, in the form of every platform."""
+    """The same, as it is defined."""
     if kernel.ndim > 2 and kernel.shape[:-2] == (1,) * (kernel.ndim - 2):
       # With axes of size 1 in front, sums of the gradient take 10 to 20 times as long on CPUs.
       return self.plain(kernel.reshape(kernel.shape[-2:]), gain).reshape(kernel.shape)
@@ -103,6 +104,11 @@ _PLAIN: dict[Primitive, Any] = {
   _tangent: _plain_tangent,
   _cotangent: _plain_cotangent,
 }
+_ONE_PASS: dict[Primitive, Any] = {
+  _standardize: one_pass_standardization.standardize,
+  _tangent: _plain_tangent,
+  _cotangent: one_pass_standardization.gradient,
+}
 _KERNELS: dict[Primitive, Any] = {
   _standardize: native_standardization.standardize,
   _tangent: _plain_tangent,
@@ -132,7 +138,7 @@ def _define(primitive: Primitive) -> None:
   primitive.def_abstract_eval(infer)
   batching.primitive_batchers[primitive] = batch
   ad.primitive_jvps[primitive] = differentiate
-  register(primitive, plain, _KERNELS[primitive])
+  register(primitive, _ONE_PASS[primitive], _KERNELS[primitive], on_cpu=plain)
 
 
 def _transpose_tangent(cotangent: Any, kernel: Any, gain: Any, *of: Any, rule: Any) -> list[Any]:
