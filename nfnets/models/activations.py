@@ -12,6 +12,7 @@ import jax
 from jax import nn
 
 from nfnets import names
+from nfnets.models.recomputed import recomputed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,19 +41,19 @@ def _gelu_erf(x: jax.Array) -> jax.Array:
 
 ACTIVATIONS = {
   'identity': Activation(_identity, 1.0),
-  'celu': Activation(nn.celu, 1.270926833152771),
-  'elu': Activation(nn.elu, 1.2716004848480225),
-  'gelu': Activation(_gelu_tanh, 1.7015043497085571),
-  'gelu_exact': Activation(_gelu_erf, 1.7015043497085571),
+  'celu': Activation(recomputed(nn.celu), 1.270926833152771),
+  'elu': Activation(recomputed(nn.elu), 1.2716004848480225),
+  'gelu': Activation(recomputed(_gelu_tanh), 1.7015043497085571),
+  'gelu_exact': Activation(recomputed(_gelu_erf), 1.7015043497085571),
   'leaky_relu': Activation(nn.leaky_relu, 1.70590341091156),
-  'log_sigmoid': Activation(nn.log_sigmoid, 1.9193484783172607),
+  'log_sigmoid': Activation(recomputed(nn.log_sigmoid), 1.9193484783172607),
   'relu': Activation(nn.relu, 1.7139588594436646),
   'relu6': Activation(nn.relu6, 1.7131484746932983),
-  'selu': Activation(nn.selu, 1.0008515119552612),
+  'selu': Activation(recomputed(nn.selu), 1.0008515119552612),
   'sigmoid': Activation(nn.sigmoid, 4.803835391998291),
-  'silu': Activation(nn.silu, 1.7881293296813965),
+  'silu': Activation(recomputed(nn.silu), 1.7881293296813965),
   'soft_sign': Activation(nn.soft_sign, 2.338853120803833),
-  'softplus': Activation(nn.softplus, 1.9203323125839233),
+  'softplus': Activation(recomputed(nn.softplus), 1.9203323125839233),
   'tanh': Activation(jax.numpy.tanh, 1.5939117670059204),
 }
 

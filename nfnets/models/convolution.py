@@ -2,9 +2,9 @@
 
 A convolution and its two gradients are primitives here, so that each of the three is given its form
 when it is lowered for a platform, not when this module is imported.  Accelerators get XLA's own
-convolution.  CPUs get the kernels of `nfnets.native` where these are in use and serve, else the
-forms of `cpu_convolution`: XLA has no fast kernel there for grouped convolutions, least of all for
-their gradients.
+convolution, GPUs with a form of their own for one gradient (`gpu_convolution`).  CPUs get the
+kernels of `nfnets.native` where these are in use and serve, else the forms of `cpu_convolution`:
+XLA has no fast kernel there for grouped convolutions, least of all for their gradients.
 
 All three are linear in both of their operands, and the transposes of each are the other two; so
 they can be differentiated any number of times, forwards and backwards.
@@ -19,7 +19,12 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching
 
-from nfnets.models import cpu_convolution, direct_convolution, native_convolution
+from nfnets.models import (
+  cpu_convolution,
+  direct_convolution,
+  gpu_convolution,
+  native_convolution,
+)
 from nfnets.models.varying import vary_alike
 from nfnets.models.windows import Window
 from nfnets.native.lowering import register
@@ -66,9 +71,15 @@ _Shape = Callable[[tuple[int, ...], tuple[int, ...], Window], tuple[int, ...]]
 
 
 def _primitive(
-  name: str, *, default: _Function, cpu: _Function, kernel: _Function, shape: _Shape
+  name: str,
+  *,
+  default: _Function,
+  cpu: _Function,
+  kernel: _Function,
+  gpu: _Function | None = None,
+  shape: _Shape,
 ) -> Primitive:
-  """A bilinear function of two arrays with a window, which has forms of its own for CPUs."""
+  """A bilinear function of two arrays with a window, and its forms."""
 
   def infer(x: Any, y: Any, *, window: Window) -> Any:
     return x.update(shape=shape(x.shape, y.shape, window))
@@ -83,7 +94,7 @@ def _primitive(
   primitive = Primitive(name)
   primitive.def_impl(jax.jit(primitive.bind, static_argnames='window'))
   primitive.def_abstract_eval(infer)
-  register(primitive, default, by_kernel, on_cpu=cpu)
+  register(primitive, default, by_kernel, on_cpu=cpu, on_gpu=gpu)
   batching.primitive_batchers[primitive] = batch
   return primitive
 
@@ -100,6 +111,7 @@ _input_gradient = _primitive(
   default=direct_convolution.input_gradient,
   cpu=cpu_convolution.input_gradient,
   kernel=native_convolution.input_gradient,
+  gpu=gpu_convolution.input_gradient,
   shape=lambda y, kernel, window: (y[0], *window.image, kernel[2] * window.groups),
 )
 _kernel_gradient = _primitive(

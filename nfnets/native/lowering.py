@@ -12,7 +12,12 @@ Form = Callable[..., Any]
 
 
 def register(
-  primitive: Primitive, default: Form, kernels: Form, *, on_cpu: Form | None = None
+  primitive: Primitive,
+  default: Form,
+  kernels: Form,
+  *,
+  on_cpu: Form | None = None,
+  on_gpu: Form | None = None,
 ) -> None:
   """Lowers a primitive to one of its forms, all of which compute the same.
 
@@ -22,6 +27,7 @@ def register(
     kernels: that of CPUs while the kernels are in use, but for programs that are exported: who runs
       those need not have our kernels.
     on_cpu: that of CPUs otherwise; by default as everywhere.
+    on_gpu: that of GPUs; by default as everywhere.
   """
   several = primitive.multiple_results
   without = default if on_cpu is None else on_cpu
@@ -33,3 +39,7 @@ def register(
 
   mlir.register_lowering(primitive, mlir.lower_fun(default, multiple_results=several))
   mlir.register_lowering(primitive, lower_for_cpu, platform='cpu')
+  if on_gpu is not None:
+    for platform in ('cuda', 'rocm'):
+      lower = mlir.lower_fun(on_gpu, multiple_results=several)
+      mlir.register_lowering(primitive, lower, platform=platform)
