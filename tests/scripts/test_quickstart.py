@@ -38,8 +38,8 @@ def test_the_recipe_learns_the_digits(tmp_path: Path) -> None:
   assert told is not None
   assert float(told[1]) >= 97
   lines = [json.loads(line) for line in (run / 'metrics.jsonl').read_text().splitlines()]
-  last = lines[-1]
-  assert (last['kind'], last['examples']) == ('eval', 360)
+  last = [line for line in lines if line['kind'] == 'eval'][-1]
+  assert last['examples'] == 360
   assert last['ema_accuracy'] >= 0.97
   with Image.open(run / 'curves.png') as picture:
-    assert picture.size == (1100, 700)
+    assert picture.size == (1200, 700)
