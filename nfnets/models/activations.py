@@ -9,10 +9,11 @@ import dataclasses
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from jax import nn
 
 from nfnets import names
-from nfnets.models.recomputed import recomputed
+from nfnets.models.recomputed import Recomputed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,22 +40,28 @@ def _gelu_erf(x: jax.Array) -> jax.Array:
   return nn.gelu(x, approximate=False)
 
 
+def _silu_slope(x: jax.Array) -> jax.Array:
+  """With the sigmoid as a hyperbolic tangent, which CPUs compute faster."""
+  sigmoid = 0.5 + 0.5 * jnp.tanh(0.5 * x)
+  return sigmoid * (1 + x * (1 - sigmoid))
+
+
 ACTIVATIONS = {
   'identity': Activation(_identity, 1.0),
-  'celu': Activation(recomputed(nn.celu), 1.270926833152771),
-  'elu': Activation(recomputed(nn.elu), 1.2716004848480225),
-  'gelu': Activation(recomputed(_gelu_tanh), 1.7015043497085571),
-  'gelu_exact': Activation(recomputed(_gelu_erf), 1.7015043497085571),
+  'celu': Activation(Recomputed(nn.celu), 1.270926833152771),
+  'elu': Activation(Recomputed(nn.elu), 1.2716004848480225),
+  'gelu': Activation(Recomputed(_gelu_tanh), 1.7015043497085571),
+  'gelu_exact': Activation(Recomputed(_gelu_erf), 1.7015043497085571),
   'leaky_relu': Activation(nn.leaky_relu, 1.70590341091156),
-  'log_sigmoid': Activation(recomputed(nn.log_sigmoid), 1.9193484783172607),
+  'log_sigmoid': Activation(Recomputed(nn.log_sigmoid), 1.9193484783172607),
   'relu': Activation(nn.relu, 1.7139588594436646),
   'relu6': Activation(nn.relu6, 1.7131484746932983),
-  'selu': Activation(recomputed(nn.selu), 1.0008515119552612),
+  'selu': Activation(Recomputed(nn.selu), 1.0008515119552612),
   'sigmoid': Activation(nn.sigmoid, 4.803835391998291),
-  'silu': Activation(recomputed(nn.silu), 1.7881293296813965),
+  'silu': Activation(Recomputed(nn.silu, _silu_slope), 1.7881293296813965),
   'soft_sign': Activation(nn.soft_sign, 2.338853120803833),
-  'softplus': Activation(recomputed(nn.softplus), 1.9203323125839233),
-  'tanh': Activation(jax.numpy.tanh, 1.5939117670059204),
+  'softplus': Activation(Recomputed(nn.softplus), 1.9203323125839233),
+  'tanh': Activation(jnp.tanh, 1.5939117670059204),
 }
 
 

@@ -5,6 +5,7 @@ tangent for each element, so that an array is written and read again that takes 
 the features themselves.  On accelerators and CPUs alike that costs more than computing it twice.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -20,37 +21,45 @@ from nfnets.models.varying import vary_alike
 Function = Callable[[jax.Array], jax.Array]
 
 
-def recomputed(function: Function) -> Function:
-  """`function` of one array, elementwise, of which nothing but its input is kept.
+@dataclasses.dataclass(frozen=True)
+class Recomputed:
+  """A function of one array, elementwise, of which nothing but its input is kept.
 
   It may be differentiated any number of times, forwards and backwards.
   """
 
-  @functools.wraps(function)
-  def wrapped(x: jax.Array) -> jax.Array:
-    return _apply.bind(x, function=function)
+  function: Function
+  slope: Function | None = None
+  """Its derivative, where there is a faster form of that than the one JAX derives."""
 
-  return wrapped
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """The same as `function(x)`."""
+    return _apply.bind(x, rule=self)
+
+  def derivative(self, x: jax.Array) -> jax.Array:
+    """Of each element."""
+    if self.slope is not None:
+      return self.slope(x)
+    return jax.jvp(self.function, (x,), (jnp.ones_like(x),))[1]
 
 
-def _plain(x: jax.Array, *, function: Function) -> jax.Array:
-  return function(x)
+def _plain(x: jax.Array, *, rule: Recomputed) -> jax.Array:
+  return rule.function(x)
 
 
-def _plain_tangent(x: jax.Array, moved: jax.Array, *, function: Function) -> jax.Array:
+def _plain_tangent(x: jax.Array, moved: jax.Array, *, rule: Recomputed) -> jax.Array:
   """How the result moves with `x`: elementwise, so its transpose in `moved` is itself."""
-  return jax.jvp(function, (x,), (moved,))[1]
+  return jax.jvp(rule.function, (x,), (moved,))[1]
 
 
-def _apart(x: jax.Array, moved: jax.Array, *, function: Function) -> jax.Array:
+def _apart(x: jax.Array, moved: jax.Array, *, rule: Recomputed) -> jax.Array:
   """The same, of an `x` that compilers do not know, or they would keep what is equal.
 
   The slope is computed in float32 at least: in bfloat16 a difference such as `1 - tanh(x)**2` has
   few digits, and within one operation more of them cost nothing.
   """
   exact = lax.optimization_barrier(x).astype(jnp.promote_types(x.dtype, jnp.float32))
-  slope = jax.jvp(function, (exact,), (jnp.ones_like(exact),))[1]
-  return (slope * moved).astype(moved.dtype)
+  return (rule.derivative(exact) * moved).astype(moved.dtype)
 
 
 _apply = Primitive('recomputed')
@@ -58,11 +67,11 @@ _tangent = Primitive('recomputed_tangent')
 
 
 def _define(primitive: Primitive, plain: Callable[..., jax.Array], form: Any) -> None:
-  def batch(arguments: Any, axes: Any, *, function: Function) -> tuple[jax.Array, int]:
-    return jax.vmap(functools.partial(plain, function=function), axes)(*arguments), 0
+  def batch(arguments: Any, axes: Any, *, rule: Recomputed) -> tuple[jax.Array, int]:
+    return jax.vmap(functools.partial(plain, rule=rule), axes)(*arguments), 0
 
   primitive.def_impl(form)
-  primitive.def_abstract_eval(lambda *arguments, function: arguments[-1])
+  primitive.def_abstract_eval(lambda *arguments, rule: arguments[-1])
   batching.primitive_batchers[primitive] = batch
   mlir.register_lowering(primitive, mlir.lower_fun(form, multiple_results=False))
 
@@ -75,22 +84,21 @@ mlir.register_lowering(
 )
 
 
-def _differentiate(primals: Any, tangents: Any, *, function: Function) -> tuple[Any, Any]:
+def _differentiate(primals: Any, tangents: Any, *, rule: Recomputed) -> tuple[Any, Any]:
   (x,), (moved,) = primals, tangents
-  result = _apply.bind(x, function=function)
-  return result, _tangent.bind(*vary_alike(x, ad.instantiate_zeros(moved)), function=function)
+  moved = _tangent.bind(*vary_alike(x, ad.instantiate_zeros(moved)), rule=rule)
+  return _apply.bind(x, rule=rule), moved
 
 
-def _differentiate_tangent(primals: Any, tangents: Any, *, function: Function) -> tuple[Any, Any]:
+def _differentiate_tangent(primals: Any, tangents: Any, *, rule: Recomputed) -> tuple[Any, Any]:
   tangents = [ad.instantiate_zeros(tangent) for tangent in tangents]
-  plain = functools.partial(_plain_tangent, function=function)
-  return jax.jvp(plain, tuple(primals), tuple(tangents))
+  return jax.jvp(functools.partial(_plain_tangent, rule=rule), tuple(primals), tuple(tangents))
 
 
-def _transpose(cotangent: Any, x: Any, moved: Any, *, function: Function) -> list[Any]:
+def _transpose(cotangent: Any, x: Any, moved: Any, *, rule: Recomputed) -> list[Any]:
   if type(cotangent) is ad.Zero:
     return [None, ad.Zero(moved.aval)]
-  return [None, _tangent.bind(*vary_alike(x, cotangent), function=function)]
+  return [None, _tangent.bind(*vary_alike(x, cotangent), rule=rule)]
 
 
 ad.primitive_jvps[_apply] = _differentiate

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from jax import nn
 
-from nfnets.models.recomputed import recomputed
+from nfnets.models.activations import ACTIVATIONS
+from nfnets.models.recomputed import Recomputed
 
 FUNCTIONS = {
   'gelu': functools.partial(nn.gelu, approximate=True),
@@ -37,17 +38,28 @@ def both(function, dtype='float32'):
 
 @pytest.mark.parametrize('name', FUNCTIONS)
 def test_results_and_gradients_are_those_of_the_function(name):
-  close(both(recomputed(FUNCTIONS[name])), both(FUNCTIONS[name]))
+  close(both(Recomputed(FUNCTIONS[name])), both(FUNCTIONS[name]))
 
 
 @pytest.mark.parametrize('name', FUNCTIONS)
 def test_in_bfloat16_they_are_as_exact_as_those_of_the_function(name):
   exact = both(FUNCTIONS[name])
-  ours, plain = (both(f, 'bfloat16') for f in (recomputed(FUNCTIONS[name]), FUNCTIONS[name]))
+  ours, plain = (both(f, 'bfloat16') for f in (Recomputed(FUNCTIONS[name]), FUNCTIONS[name]))
   for y, other, right in zip(ours, plain, exact, strict=True):
     assert y.dtype == other.dtype == jnp.bfloat16
     error, allowed = (np.sqrt(np.mean((np.float32(z) - right) ** 2)) for z in (y, other))
     assert error < 1.1 * allowed
+
+
+@pytest.mark.parametrize('name', ACTIVATIONS)
+def test_slopes_of_the_table_are_those_of_the_functions(name):
+  """Those that have another form too, and where they are flat."""
+  x = jnp.linspace(-30.1, 30, 241)
+  ours = jax.jit(jax.vjp(ACTIVATIONS[name].function, x)[1])(jnp.ones_like(x))[0]
+  known = getattr(ACTIVATIONS[name].function, 'function', ACTIVATIONS[name].function)
+  with jax.enable_x64(True):
+    exact = np.asarray(jax.vmap(jax.grad(known))(jnp.asarray(np.float64(x))))
+  np.testing.assert_allclose(ours, exact, rtol=1e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize('name', FUNCTIONS)
@@ -67,7 +79,7 @@ def test_derivatives_go_on(name):
     return jax.jit(jax.grad(lambda x: jnp.vdot(slope(x), WEIGHTS)))(X)
 
   for derivative in (forward, curvature, twice):
-    close(derivative(recomputed(FUNCTIONS[name])), derivative(FUNCTIONS[name]))
+    close(derivative(Recomputed(FUNCTIONS[name])), derivative(FUNCTIONS[name]))
 
 
 def test_nothing_is_kept_but_the_input():
@@ -76,12 +88,12 @@ def test_nothing_is_kept_but_the_input():
     return [leaf for leaf in jax.tree.leaves(transpose) if jnp.size(leaf) == X.size]
 
   assert len(kept(nn.silu)) > 1
-  (only,) = kept(recomputed(nn.silu))
+  (only,) = kept(Recomputed(nn.silu))
   np.testing.assert_array_equal(only, X)
 
 
 def test_mapped_over_any_axes():
-  function = recomputed(nn.silu)
+  function = Recomputed(nn.silu)
   slopes = jax.vmap(jax.vmap(jax.grad(function)), in_axes=1, out_axes=1)
   close(jax.vmap(slopes)(X), jax.vmap(jax.vmap(jax.vmap(jax.grad(nn.silu))))(X))
   _, moved = jax.vmap(lambda t: jax.jvp(function, (X,), (t,)), in_axes=2)(
@@ -105,12 +117,12 @@ def test_inside_of_shard_map(check):
     )
     return jax.jit(mapped)(X, jnp.float32(0.5))
 
-  close(slopes(recomputed(nn.silu)), slopes(nn.silu))
+  close(slopes(Recomputed(nn.silu)), slopes(nn.silu))
 
 
 def test_compilers_keep_nothing_either_but_on_tpus():
   """They would find the same operations forwards and backwards, and do them once."""
-  slope = jax.jit(lambda x: jax.vjp(recomputed(nn.silu), x)[1](x))
+  slope = jax.jit(lambda x: jax.vjp(Recomputed(nn.silu), x)[1](x))
   barriers = {
     platform: slope.trace(X)
     .lower(lowering_platforms=(platform,))
@@ -122,7 +134,7 @@ def test_compilers_keep_nothing_either_but_on_tpus():
 
 
 def test_exported_programs_need_nothing_of_ours():
-  slope = jax.jit(jax.grad(lambda x: jnp.sum(recomputed(nn.silu)(x))))
+  slope = jax.jit(jax.grad(lambda x: jnp.sum(Recomputed(nn.silu)(x))))
   exported = jax.export.export(slope)(X)
   assert 'custom_call' not in exported.mlir_module()
   close(exported.call(X), jax.grad(lambda x: jnp.sum(nn.silu(x)))(X))
