@@ -3,14 +3,16 @@
 Counted for every image is what the forward pass keeps for the backward pass: what `jax.vjp` hands
 from one to the other, except that a value computed elementwise from a single other one counts as
 that one, because compilers compute it again.  So the inputs and results of convolutions, poolings
-and matrix products count, each once, and the sums of shortcut and branch.  Hyperbolic tangents and
-error functions are not computed again: GELU keeps one array more than ReLU or SiLU.
+and matrix products count, each once, and the sums of shortcut and branch.  Activations keep their
+input alone (`nfnets.models.recomputed`); hyperbolic tangents and error functions elsewhere are not
+computed again.
 
 What XLA allocates beside the fixed part, by its own account (`memory_analysis`) of the compiled
 gradient for two batches of images of the training size, was this multiple of the count:
 
-- for an H100, in bfloat16: 0.97 (nf_resnet50), 1.00 (resnet50), 1.02 (nf_regnet_b0), 1.13
-  (nfnet_tiny); of a small NFNet 1.13, with its blocks as a loop 1.01, rematerialized 1.22.
+- for an H100, in bfloat16: 0.97 (nf_resnet50), 1.00 (resnet50), 1.02 (nf_regnet_b0); of a small
+  NFNet 1.13, with its blocks as a loop 1.01, rematerialized 1.22.  All temporaries by the count,
+  for one batch: 1.02 (nfnet_f0), 1.03 (nfnet_f1), 1.02 (nfnet_f3), 1.08 (nfnet_f5).
 - on CPUs, in float32: 1.33 (nfnet_f0), 1.49 (a small NFNet): the forms of convolutions that are
   fast there work on copies of what they read.  In bfloat16 twice that: they compute in float32.
 - for a TPU v5e, in bfloat16: about 0.35 (nfnet_tiny): it computes again what its convolutions read.

@@ -33,8 +33,9 @@ class Recomputed:
   """Its derivative, where there is a faster form of that than the one JAX derives."""
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    """The same as `function(x)`."""
-    return _apply.bind(x, rule=self)
+    """The same as `function(x)`; integers are taken as float32."""
+    x = jnp.asarray(x)
+    return _apply.bind(x.astype(jnp.result_type(x.dtype, float)), rule=self)
 
   def derivative(self, x: jax.Array) -> jax.Array:
     """Of each element."""

@@ -82,6 +82,14 @@ def test_derivatives_go_on(name):
     close(derivative(Recomputed(FUNCTIONS[name])), derivative(FUNCTIONS[name]))
 
 
+def test_integers_and_plain_numbers_are_taken_too():
+  function = jax.jit(Recomputed(nn.silu))
+  for x in (3, 3.0, np.int8(3), np.float32(3), jnp.int32(3)):
+    assert function(x).dtype == jnp.float32
+    np.testing.assert_allclose(function(x), nn.silu(3.0), rtol=1e-6)
+  assert function(jnp.bfloat16(3)).dtype == jnp.bfloat16
+
+
 def test_nothing_is_kept_but_the_input():
   def kept(function):
     _, transpose = jax.vjp(lambda x: function(x) * 2, X)

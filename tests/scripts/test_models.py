@@ -41,7 +41,7 @@ def test_the_zoo_by_pattern():
   assert (result.returncode, result.stderr) == (0, '')
   assert result.stdout == (
     'model       parameters  multiply-adds  memory/image  train px  test px  top-1\n'
-    'nfnet_tiny      1.49 M         0.03 B       0.4 MiB        32       48\n'
+    'nfnet_tiny      1.49 M         0.03 B       0.3 MiB        32       48\n'
     '\n'
     'Multiply-adds are counted for one image of the test size. Memory is what a training step in '
     'bfloat16 keeps for every image of the training size. 1 network.\n'
