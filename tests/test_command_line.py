@@ -69,6 +69,7 @@ def main(argv):
   if WHAT.value == 'failed run':
     raise RunError('it diverged\\nat step 3')
   if WHAT.value == 'interrupt':
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # `make test &` has it ignored
     os.kill(os.getpid(), signal.SIGINT)
   if WHAT.value == 'bug':
     raise RuntimeError('a bug')
