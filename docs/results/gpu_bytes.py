@@ -10,6 +10,7 @@ operation counts with what it reads and writes, all of which lies in the memory 
 """
 
 import collections
+import importlib.util
 import os
 import re
 import sys
@@ -51,6 +52,8 @@ flags.mark_flag_as_required('config')
 
 def gpu():
   """A device to compile for, which nothing can be put on."""
+  if importlib.util.find_spec('jax_plugins') is None:
+    sys.exit(f'the compiler for GPUs is not installed: see {__file__}')
   jax.config.update('jax_platforms', 'cpu')
   # JAX asks which GPU platform there is where it needs the name of one, and there is none.
   known = xla_bridge.canonicalize_platform

@@ -48,7 +48,7 @@ class _Units(NamedTuple):
   inverse: jax.Array
   """Of the root of the sum of squares around the mean, as the rule bounds it."""
   is_bound: jax.Array
-  """Whether the sum of squares is below the bound, so that nothing depends on it."""
+  """Whether the sum of squares does not exceed the bound, so that nothing depends on it."""
 
   @property
   def mean(self) -> jax.Array:
@@ -64,7 +64,7 @@ def _measure(kernel: jax.Array, rule: Any) -> _Units:
   if rule.eps_is_added:
     bounded, is_bound = squares + rule.eps * fan_in, jnp.zeros_like(squares, bool)
   else:
-    bounded, is_bound = jnp.maximum(squares, rule.eps), squares < rule.eps
+    bounded, is_bound = jnp.maximum(squares, rule.eps), squares <= rule.eps
   return _Units(first, offset, jax.lax.rsqrt(bounded), is_bound)
 
 
