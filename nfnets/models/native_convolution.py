@@ -13,8 +13,8 @@ import numpy as np
 from nfnets.models import cpu_convolution, winograd
 from nfnets.models.windows import Window
 
-_LANES = 8
-"""Divides the channels that a kernel makes, of every group."""
+_FEWEST = 8
+"""Channels that a kernel makes, of every group."""
 _MOST = 65536
 """Of channels, images and pixels along a side, at most."""
 
@@ -33,7 +33,7 @@ def serves(window: Window, first: jax.Array, second: jax.Array, made: int) -> bo
     return False
   if not first.dtype == second.dtype == jnp.float32:
     return False
-  return cpu_convolution.is_product(window) or made // window.groups % _LANES == 0
+  return cpu_convolution.is_product(window) or made // window.groups >= _FEWEST
 
 
 def forward(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
