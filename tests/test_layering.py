@@ -94,6 +94,7 @@ MODELS = (
   'native_convolution',
   'gpu_convolution',
   'convolution',
+  'activated_convolution',
   'chain',
   'initializers',
   'initialization',

@@ -128,10 +128,12 @@ class PreactBlock(hk.Module):
   def _inner(self, y: jax.Array) -> jax.Array:
     """What the last convolution of the branch is given."""
     for conv in self.convs[:-1]:
-      y, bias = conv.apart(y)
       if self.spec.inner_attention and conv is self.convs[-2]:
+        y, bias = conv.apart(y)
         y, bias = _multiplied(y, bias, self._gate(y, bias))
-      y = self.activation(y + bias)
+        y = self.activation(y + bias)
+      else:
+        y = conv.activated(y, self.activation)
     return y
 
   @hk.transparent

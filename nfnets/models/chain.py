@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from nfnets.models.activated_convolution import convolve_activated
 from nfnets.models.convolution import convolve
 
 
@@ -64,11 +65,18 @@ def convolve_chain(x: jax.Array, chain: _Chain, activation: _Activation) -> jax.
 
 
 def _one_by_one(x: jax.Array, chain: _Chain, *, activation: _Activation) -> jax.Array:
-  for number, conv in enumerate(chain):
-    x = activation(x) if number else x
-    y = convolve(x, conv.kernel, stride=conv.stride, symmetric_padding=conv.symmetric_padding)
-    x = y + conv.bias
-  return x
+  *others, last = chain
+  for conv in others:
+    x = convolve_activated(
+      x,
+      conv.kernel,
+      conv.bias,
+      activation,
+      stride=conv.stride,
+      symmetric_padding=conv.symmetric_padding,
+    )
+  y = convolve(x, last.kernel, stride=last.stride, symmetric_padding=last.symmetric_padding)
+  return y + last.bias
 
 
 def in_blocks(x: jax.Array, chain: _Chain, *, activation: _Activation) -> jax.Array:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from nfnets.errors import InputError
-from nfnets.models import convolution
+from nfnets.models import activated_convolution, convolution
 from nfnets.models.execution import Execution
 from nfnets.models.residual import feature_names
 from nfnets.models.zoo import Model
@@ -147,7 +147,7 @@ def _macs(jaxpr: Jaxpr) -> int:
 
 def _macs_of(equation: JaxprEqn) -> int:
   match equation.primitive.name:
-    case convolution.FORWARD:
+    case convolution.FORWARD | activated_convolution.ACTIVATED:
       return _convolution(equation.outvars[0], equation.invars[1])
     case convolution.INPUT_GRADIENT:
       return _convolution(*equation.invars)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nfnets.errors import InputError
+from nfnets.models.activated_convolution import convolve_activated
 from nfnets.models.convolution import convolve
 from nfnets.models.initializers import Constant, Normal
 from nfnets.models.stacking import unstack
@@ -114,6 +115,19 @@ class WSConv2D(hk.Module):
     )
     return y, bias
 
+  def activated(self, x: jax.Array, activation: Callable[[jax.Array], jax.Array]) -> jax.Array:
+    """`activation` of the result, elementwise."""
+    kernel, bias = self.weights(x.shape[-1], x.dtype)
+    return convolve_activated(
+      x,
+      kernel,
+      bias,
+      activation,
+      stride=self.stride,
+      groups=self.groups,
+      symmetric_padding=self.symmetric_padding,
+    )
+
   def weights(self, channels: int, dtype: Any) -> tuple[jax.Array, jax.Array]:
     """What it convolves `channels` with: kernel [h, w, channels / groups, out] and bias [out].
 
@@ -161,13 +175,22 @@ class Conv2D(hk.Module):
 
   def apart(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The same without its bias, and the bias [output_channels]; 0 if it has none."""
-    shape = (self.kernel_shape, self.kernel_shape, x.shape[-1], self.output_channels)
-    kernel = hk.get_parameter('w', shape, init=self.w_init)
-    y = convolve(x, kernel.astype(x.dtype), stride=self.stride)
+    kernel, bias = self._weights(x.shape[-1], x.dtype)
+    return convolve(x, kernel, stride=self.stride), bias
+
+  def activated(self, x: jax.Array, activation: Callable[[jax.Array], jax.Array]) -> jax.Array:
+    """`activation` of the result, elementwise."""
+    kernel, bias = self._weights(x.shape[-1], x.dtype)
+    bias = jnp.broadcast_to(bias, (self.output_channels,))
+    return convolve_activated(x, kernel, bias, activation, stride=self.stride)
+
+  def _weights(self, channels: int, dtype: Any) -> tuple[jax.Array, jax.Array]:
+    shape = (self.kernel_shape, self.kernel_shape, channels, self.output_channels)
+    kernel = hk.get_parameter('w', shape, init=self.w_init).astype(dtype)
     if not self.with_bias:
-      return y, jnp.zeros((), x.dtype)
+      return kernel, jnp.zeros((), dtype)
     bias = hk.get_parameter('b', (self.output_channels,), init=Constant(0.0))
-    return y, bias.astype(x.dtype)
+    return kernel, bias.astype(dtype)
 
 
 class Linear(hk.Module):

@@ -6,17 +6,25 @@ are computed in Winograd's way, others as sums over the pixels of the kernel, an
 as products of matrices.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nfnets.models import cpu_convolution, winograd
+from nfnets.models import activations, cpu_convolution, winograd
 from nfnets.models.windows import Window
 
 _FEWEST = 8
 """Channels that a kernel makes, of every group."""
 _MOST = 65536
 """Of channels, images and pixels along a side, at most."""
+
+ACTIVATIONS = {
+  activations.ACTIVATIONS[name].function: np.int64(number)
+  for name, number in (('relu', 1), ('silu', 2), ('gelu', 3))
+}
+"""Nonlinearities that a kernel applies to what it made, and what it calls them by."""
 
 
 def serves(window: Window, first: jax.Array, second: jax.Array, made: int) -> bool:
@@ -42,7 +50,23 @@ def forward(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
     pixels = cpu_convolution.strided(x, window)
     return _product(_flat(pixels), kernel[0, 0]).reshape(*pixels.shape[:-1], kernel.shape[3])
   shape = (x.shape[0], *window.output, kernel.shape[3])
-  return _convolve('nfnets_convolution', shape, x, kernel, window)
+  return _convolve('nfnets_convolution', shape, window, x, kernel)
+
+
+def activated(
+  x: jax.Array, kernel: jax.Array, bias: jax.Array, *, activation: Any, window: Window
+) -> jax.Array:
+  """`activation(forward(...) + bias)`, with one of `ACTIVATIONS`; of those that `serves` tells."""
+  number = ACTIVATIONS[activation]
+  if cpu_convolution.is_product(window):
+    pixels = cpu_convolution.strided(x, window)
+    shape = jax.ShapeDtypeStruct((pixels.size // pixels.shape[-1], bias.size), x.dtype)
+    call = jax.ffi.ffi_call('nfnets_activated_product', shape)
+    made = call(_flat(pixels), kernel[0, 0], bias, activation=number)
+    return made.reshape(*pixels.shape[:-1], bias.size)
+  shape = (x.shape[0], *window.output, kernel.shape[3])
+  target = 'nfnets_activated_convolution'
+  return _convolve(target, shape, window, x, kernel, bias, activation=number)
 
 
 def input_gradient(cotangent: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
@@ -51,7 +75,7 @@ def input_gradient(cotangent: jax.Array, kernel: jax.Array, *, window: Window) -
     flat = _product(_flat(cotangent), kernel[0, 0], transposed=True)
     return cpu_convolution.spread(flat.reshape(*cotangent.shape[:-1], kernel.shape[2]), window)
   shape = (cotangent.shape[0], *window.image, kernel.shape[2] * window.groups)
-  return _convolve('nfnets_convolution_input_gradient', shape, cotangent, kernel, window)
+  return _convolve('nfnets_convolution_input_gradient', shape, window, cotangent, kernel)
 
 
 def kernel_gradient(x: jax.Array, cotangent: jax.Array, *, window: Window) -> jax.Array:
@@ -60,17 +84,17 @@ def kernel_gradient(x: jax.Array, cotangent: jax.Array, *, window: Window) -> ja
     pixels = cpu_convolution.strided(x, window)
     return _summed_product(_flat(pixels), _flat(cotangent))[None, None]
   shape = (*window.kernel, x.shape[3] // window.groups, cotangent.shape[3])
-  return _convolve('nfnets_convolution_kernel_gradient', shape, x, cotangent, window)
+  return _convolve('nfnets_convolution_kernel_gradient', shape, window, x, cotangent)
 
 
 def _convolve(
-  target: str, shape: tuple[int, ...], first: jax.Array, second: jax.Array, window: Window
+  target: str, shape: tuple[int, ...], window: Window, *operands: jax.Array, **attributes: np.int64
 ) -> jax.Array:
   (above, _), (left, _) = window.padding
-  call = jax.ffi.ffi_call(target, jax.ShapeDtypeStruct(shape, first.dtype))
+  call = jax.ffi.ffi_call(target, jax.ShapeDtypeStruct(shape, operands[0].dtype))
   return call(
-    first,
-    second,
+    *operands,
+    **attributes,
     stride=np.int64(window.stride),
     groups=np.int64(window.groups),
     above=np.int64(above),

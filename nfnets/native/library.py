@@ -20,6 +20,8 @@ from nfnets.cache import cache_folder, private_folder
 from nfnets.errors import InputError
 
 TARGETS = (
+  'nfnets_activated_convolution',
+  'nfnets_activated_product',
   'nfnets_convolution',
   'nfnets_convolution_input_gradient',
   'nfnets_convolution_kernel_gradient',

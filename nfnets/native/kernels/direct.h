@@ -9,6 +9,7 @@
 #include <cstring>
 #include <vector>
 
+#include "finish.h"
 #include "geometry.h"
 #include "parallel.h"
 #include "vectors.h"
@@ -192,7 +193,7 @@ Step step_for(int64_t width) {
 
 template <int lanes, int columns>
 void run(xla::ffi::ThreadPool& pool, const Sweep& s, const float* source, const float* kernel, bool transposed,
-         float* target) {
+         float* target, const Finish* finish) {
   constexpr int64_t panel = lanes * columns;
   const float* packed = pack(pool, s, kernel, transposed, panel);
   const int64_t channels = s.groups * s.units, panels = up(s.units, panel);
@@ -228,19 +229,23 @@ void run(xla::ffi::ThreadPool& pool, const Sweep& s, const float* source, const 
   };
   parallel_for(pool, s.n * blocks * bands, [&](int64_t item) {
     const int64_t image = item / bands / blocks, from = item / bands % blocks * together, first = item % bands * band;
-    for (int64_t group = from; group < std::min(from + together, s.groups); ++group) sum_group(image, group, first);
+    const int64_t until = std::min(from + together, s.groups);
+    for (int64_t group = from; group < until; ++group) sum_group(image, group, first);
+    if (finish)  // of sums whose class is the only one, and has whole rows
+      (*finish)(target + (image * s.target_height + first) * s.target_width * channels + from * s.units, channels,
+                std::min(band, rows - first) * s.target_width, from * s.units, (until - from) * s.units);
   });
 }
 
-// Forwards, and the gradient of the image.  A group of the target has eight channels or more.
+// Forwards, finished if so wanted, and the gradient of the image.  A group of the target has eight channels or more.
 inline void convolve(xla::ffi::ThreadPool& pool, const Sweep& s, const float* source, const float* kernel,
-                     bool transposed, float* target) {
+                     bool transposed, float* target, const Finish* finish = nullptr) {
   if (s.units % (kWide * kPair) == 0)
-    run<kWide, kPair>(pool, s, source, kernel, transposed, target);
+    run<kWide, kPair>(pool, s, source, kernel, transposed, target, finish);
   else if (s.units >= kWide)
-    run<kWide, 1>(pool, s, source, kernel, transposed, target);
+    run<kWide, 1>(pool, s, source, kernel, transposed, target, finish);
   else
-    run<kNarrow, 8 / kNarrow>(pool, s, source, kernel, transposed, target);
+    run<kNarrow, 8 / kNarrow>(pool, s, source, kernel, transposed, target, finish);
 }
 
 template <int lanes, int columns>

@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "finish.h"
 #include "geometry.h"
 #include "parallel.h"
 #include "vectors.h"
@@ -70,9 +71,9 @@ inline float* pack(xla::ffi::ThreadPool& pool, const float* matrix, int64_t dept
   return packed;
 }
 
-// [rows, depth] by [depth, columns], or by the transpose of [columns, depth].
+// [rows, depth] by [depth, columns], or by the transpose of [columns, depth]; finished, if so wanted.
 inline void multiply(xla::ffi::ThreadPool& pool, const float* a, const float* b, int64_t rows, int64_t depth,
-                     int64_t columns, bool transposed, float* result) {
+                     int64_t columns, bool transposed, float* result, const Finish* finish = nullptr) {
   const float* packed = pack(pool, b, depth, columns, transposed);
   const int64_t block = kWideRows * (rows >= 2048 ? 8 : 4);
   parallel_for(pool, up(rows, block), [&](int64_t item) {
@@ -97,6 +98,7 @@ inline void multiply(xla::ffi::ThreadPool& pool, const float* a, const float* b,
         multiply_panel<1, false>(from, stride, height, packed + j * depth + k * kPanel, terms, k > 0,
                                  result + first * columns + j, columns, columns - j);
     }
+    if (finish) (*finish)(result + first * columns, columns, height, 0, columns);
   });
 }
 

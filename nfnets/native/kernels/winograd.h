@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "finish.h"
 #include "geometry.h"
 #include "parallel.h"
 #include "vectors.h"
@@ -98,9 +99,9 @@ inline void read_tiles(const Grid& grid, int64_t first, int64_t count, int64_t b
   }
 }
 
-// Tiles [16, rows, depth] -> the pixels of the result; those outside of it are dropped.
+// Tiles [16, rows, depth] -> the pixels of the result, finished if so wanted; those outside of it are dropped.
 inline void write_tiles(const Grid& grid, int64_t first, int64_t count, const float* from, int64_t rows, int64_t depth,
-                        float* image, int64_t channels) {
+                        float* image, int64_t channels, int64_t channel, const Finish* finish) {
   float* outside = scratch<7>(depth);
   for (int64_t t = 0; t < count; ++t) {
     float* pixels[2][2];
@@ -112,6 +113,9 @@ inline void write_tiles(const Grid& grid, int64_t first, int64_t count, const fl
       for (int i = 0; i < 2; ++i)
         for (int j = 0; j < 2; ++j) store<kWide>(pixels[i][j] + c, y[i][j]);
     }
+    if (finish)
+      for (auto& row : pixels)
+        for (float* pixel : row) (*finish)(pixel, depth, 1, channel, depth);
   }
 }
 
@@ -151,9 +155,9 @@ inline float* pack(xla::ffi::ThreadPool& pool, const Geometry& g, const float* k
   return packed;
 }
 
-// Forwards; the gradient of the image if `transposed`, with `depth` that of the cotangent's groups.
+// Forwards, finished if so wanted; the gradient of the image if `transposed`, with `depth` that of the cotangent's groups.
 inline void convolve(xla::ffi::ThreadPool& pool, const Geometry& g, const float* image, const float* kernel,
-                     bool transposed, float* result) {
+                     bool transposed, float* result, const Finish* finish = nullptr) {
   const float* packed = pack(pool, g, kernel, transposed);
   const Grid grid(g);
   const int64_t chunks = up(grid.tiles(), kTiles), panels = g.units / kPanel;
@@ -173,7 +177,8 @@ inline void convolve(xla::ffi::ThreadPool& pool, const Geometry& g, const float*
           tile.write(products + (place * rows + t) * g.units + panel * kPanel, g.units);
         }
       }
-    write_tiles(grid, first, count, products, rows, g.units, result + group * g.units, g.groups * g.units);
+    write_tiles(grid, first, count, products, rows, g.units, result + group * g.units, g.groups * g.units,
+                group * g.units, finish);
   });
 }
 
