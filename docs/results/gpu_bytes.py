@@ -18,11 +18,12 @@ import sys
 os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_gpu_autotune_level=0'
 
 import jax
-from absl import app, flags
+from absl import flags
 from jax._src import xla_bridge
 from jax.experimental import topologies
 from ml_collections import config_flags
 
+from nfnets import command_line
 from nfnets.pods import accounts
 from nfnets.pods.parts import PARTS
 from nfnets.training.derived import derive
@@ -102,4 +103,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  app.run(main)
+  command_line.run(main)

@@ -1,4 +1,4 @@
-"""How a network is computed: what is kept for the backward pass, and what is one loop."""
+"""How a network is computed: what is kept for the backward pass, and what is compiled once."""
 
 import dataclasses
 from collections.abc import Callable
@@ -32,8 +32,12 @@ class Execution:
   remat_policy: str = 'nothing'
   """Key of `REMAT_POLICIES`: what such a part keeps all the same."""
   scan_from: int | None = _SCANNED_FROM
-  """That many equal blocks in a row are one `lax.scan`, so that deep networks are traced and
-  compiled in the time of shallow ones; None for never."""
+  """That many equal blocks in a row are traced and compiled once, so that deep networks take the
+  time of shallow ones; None for never."""
+  equal_blocks: Literal['loop', 'shared'] = 'loop'
+  """What they are then: one `lax.scan`, or one function that is called for each of them.  On TPUs,
+  by their compiler, calls run faster than a loop and take less memory; on CPUs a loop compiles
+  faster (docs/results/compile.md)."""
 
   def __post_init__(self):
     if self.remat not in (None, 'block', 'stage'):
@@ -41,6 +45,8 @@ class Execution:
     names.look_up(self.remat_policy, REMAT_POLICIES, argument='remat_policy')
     if self.scan_from is not None and self.scan_from < 2:
       raise InputError(f'scan_from={self.scan_from} must be 2 or more, or None')
+    if self.equal_blocks not in ('loop', 'shared'):
+      raise InputError(f"equal_blocks={self.equal_blocks!r} must be 'loop' or 'shared'")
 
   def rematerialized(self, part: str, function: _F) -> _F:
     """`function`, computed again in the backward pass if that is chosen for this kind of part."""

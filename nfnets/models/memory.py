@@ -64,8 +64,10 @@ def training_memory(
   size = model.variant.train_size if size is None else size
   image = square_image(model, size, dtype)
   # Equal blocks as loops are traced once.  The loops that are none in fact count as what they are.
-  shortest_loop = model.execution.scan_from
-  model = dataclasses.replace(model, execution=dataclasses.replace(model.execution, scan_from=2))
+  is_looped = model.execution.equal_blocks == 'loop'
+  shortest_loop = model.execution.scan_from if is_looped else None
+  execution = dataclasses.replace(model.execution, scan_from=2, equal_blocks='loop')
+  model = dataclasses.replace(model, execution=execution)
   params, state = parameter_shapes(model)
 
   def loss(params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:

@@ -159,13 +159,13 @@ class ResidualNet(hk.Module):
   def _stage(
     self, numbers: Sequence[int], x: jax.Array, mode: Mode, terms: Sequence[Terms]
   ) -> jax.Array:
-    """The blocks of one stage: those that are alike as one loop if there are many."""
+    """The blocks of one stage: those that are alike as one if there are many."""
     alike = len(numbers) - 1  # the first changes shape, or differs from the others otherwise
     threshold = self.execution.scan_from
     if threshold is None or alike < threshold:
       compute = functools.partial(self._one_by_one, numbers, mode=mode, terms=terms)
     else:
-      compute = functools.partial(self._first_then_loop, numbers, mode=mode, terms=terms)
+      compute = functools.partial(self._first_then_equal, numbers, mode=mode, terms=terms)
     if hk.running_init():
       return compute(x)
     return self.execution.rematerialized('stage', compute)(x)
@@ -183,7 +183,7 @@ class ResidualNet(hk.Module):
     return x
 
   @hk.transparent
-  def _first_then_loop(
+  def _first_then_equal(
     self, numbers: Sequence[int], x: jax.Array, mode: Mode, terms: Sequence[Terms]
   ) -> jax.Array:
     first, *others = numbers
@@ -194,11 +194,12 @@ class ResidualNet(hk.Module):
       block = self.family.block(place, self.variant)
       return lambda x, terms: block(x, mode, terms)
 
-    return scanning.scan(
+    return scanning.apply_equal(
       make,
       [self.blocks[i].module_name for i in others],
       x,
       [terms[i] for i in others],
+      form=self.execution.equal_blocks,
       updates_state=mode.is_training,
       wrap=functools.partial(self.execution.rematerialized, 'block'),
     )

@@ -1,13 +1,15 @@
-"""Equal blocks in a row as one loop: deep networks traced and compiled as fast as shallow ones.
+"""Equal blocks in a row as one loop or function: deep networks compiled as fast as shallow ones.
 
-The parameters keep their names: each block's are read under its own path and stacked for the loop.
+The parameters keep their names: each block's are read under its own path.  For a loop they are
+stacked, and so is what it keeps for the backward pass; a function takes each block's as they are.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import haiku as hk
 import jax
+from jax.experimental.xla_metadata import set_xla_metadata
 
 from nfnets.models import stacking
 from nfnets.models.initialization import Leaf, Leaves, record
@@ -15,6 +17,9 @@ from nfnets.models.layers import Terms
 
 Block = Callable[[jax.Array, Terms], jax.Array]
 _Arrays = dict[str, jax.Array]
+_State = dict[str, _Arrays]  # of one block, by the paths of its modules
+_Leaves = tuple[dict[str, _Arrays], _State, Terms]
+_Step = Callable[[jax.Array, _Leaves], tuple[jax.Array, Any]]
 
 
 class _Within(hk.Module):
@@ -40,12 +45,13 @@ class _Within(hk.Module):
       hk.set_state(name, value)
 
 
-def scan(
+def apply_equal(
   make: Callable[[], Block],
   paths: Sequence[str],
   x: jax.Array,
   terms: Sequence[Terms],
   *,
+  form: Literal['loop', 'shared'],
   updates_state: bool,
   wrap: Callable[[Callable[..., Any]], Callable[..., Any]],
 ) -> jax.Array:
@@ -58,6 +64,7 @@ def scan(
     paths: of the blocks' modules, in order.
     x: [N, H, W, C], which the blocks do not change in shape.
     terms: of each block.
+    form: as in `Execution.equal_blocks`.
     updates_state: whether they set state.
     wrap: applied to the function of one block, such as `jax.checkpoint`.
   """
@@ -72,17 +79,38 @@ def scan(
   if hk.running_init():
     return x  # now that everything has been asked for
 
-  def step(x: jax.Array, leaves: tuple[Any, Any, Terms]) -> tuple[jax.Array, Any]:
+  def step(x: jax.Array, leaves: _Leaves) -> tuple[jax.Array, Any]:
     params, state, terms = leaves
     y, new_state = block.apply(params, state, None, x, terms)
     return y.astype(x.dtype), new_state if updates_state else None
 
-  x, new_state = jax.lax.scan(
-    wrap(step), x, _stack(list(zip(all_params, all_state, terms, strict=True)))
-  )
+  go_through = {'loop': _scan, 'shared': _call_each}[form]
+  x, new_states = go_through(wrap(step), x, list(zip(all_params, all_state, terms, strict=True)))
   if updates_state:
-    _write(new_state, paths)
+    _write(new_states, paths)
   return x
+
+
+def _scan(step: _Step, x: jax.Array, all_leaves: Sequence[_Leaves]) -> tuple[jax.Array, Any]:
+  """Behind the last step, and the state that each leaves."""
+  x, stacked = jax.lax.scan(step, x, _stack(all_leaves))
+  leaves, tree = jax.tree.flatten(stacked)
+  columns = [stacking.unstack(leaf) for leaf in leaves]
+  return x, [tree.unflatten([column[i] for column in columns]) for i in range(len(all_leaves))]
+
+
+def _call_each(step: _Step, x: jax.Array, all_leaves: Sequence[_Leaves]) -> tuple[jax.Array, Any]:
+  """The same by a function whose calls XLA leaves as they are until it has optimized it.
+
+  Inlined at once, as compilers do with calls, each would be optimized for itself.
+  """
+  shared = jax.jit(step)
+  states = []
+  for leaves in all_leaves:
+    with set_xla_metadata(inlineable='false'):
+      x, state = shared(x, leaves)
+    states.append(state)
+  return x, states
 
 
 def _shapes(tree: Any) -> Any:
@@ -108,11 +136,10 @@ def _read(
   ]
 
 
-def _write(state: Mapping[str, _Arrays], paths: Sequence[str]) -> None:
-  for module, stacked in state.items():
-    values = {name: stacking.unstack(entries) for name, entries in stacked.items()}
-    for i, path in enumerate(paths):
-      _Within(_inside(path, module)).set_state({name: values[name][i] for name in values})
+def _write(states: Sequence[_State], paths: Sequence[str]) -> None:
+  for path, state in zip(paths, states, strict=True):
+    for module, values in state.items():
+      _Within(_inside(path, module)).set_state(values)
 
 
 def _inside(path: str, module: str) -> str:

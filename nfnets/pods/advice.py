@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 
+from nfnets.models.execution import Execution
 from nfnets.models.memory import training_memory
 from nfnets.training.config import Config
 from nfnets.training.derived import Derived
@@ -43,7 +44,7 @@ class Advice(NamedTuple):
   """What it needs of a device, estimated; None where that is not known."""
 
 
-def without_loops(depths: Sequence[int], scan_from: int | None) -> Advice | None:
+def without_loops(depths: Sequence[int], execution: Execution) -> Advice | None:
   """Where equal blocks are loops: to do without, for a compiler keeps what loops save as stacks.
 
   Those of NFNet-F6 took 15 GiB with half as many images as with all (docs/results/pods.md): what
@@ -51,11 +52,12 @@ def without_loops(depths: Sequence[int], scan_from: int | None) -> Advice | None
 
   Args:
     depths: how many blocks each stage of the network has; the first differs from the others.
-    scan_from: how many equal blocks in a row are a loop; None for never.
+    execution: of the network.
   """
-  if scan_from is None or max(depths) - 1 < scan_from:
+  scan_from = execution.scan_from
+  if execution.equal_blocks != 'loop' or scan_from is None or max(depths) - 1 < scan_from:
     return None
-  return Advice(f'--config.model.scan_from={max(depths)}', None)
+  return Advice('--config.model.equal_blocks=shared', None)
 
 
 def kept_by(config: Config, derived: Derived) -> Kept:

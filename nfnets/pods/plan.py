@@ -152,7 +152,7 @@ def _passes(config: Config) -> float:
 
 def _advice(plan: Plan, config: Config, derived: Derived) -> Sequence[Advice]:
   model = derived.model
-  loops = without_loops(model.variant.depths, model.execution.scan_from)
+  loops = without_loops(model.variant.depths, model.execution)
   if loops is not None:
     return (loops,)
   if plan.memory is None:

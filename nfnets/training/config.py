@@ -47,7 +47,9 @@ class ModelConfig:
   remat_policy: str = 'nothing'
   """What is kept all the same: one of `nfnets.models.execution.REMAT_POLICIES`."""
   scan_from: int | None = DEFAULT_EXECUTION.scan_from
-  """That many equal blocks in a row are one loop, compiled once; None for never."""
+  """That many equal blocks in a row are compiled once; None for never."""
+  equal_blocks: Literal['loop', 'shared'] = DEFAULT_EXECUTION.equal_blocks
+  """What they are then: one loop, or one function called for each, which suits TPUs."""
 
 
 @dataclasses.dataclass

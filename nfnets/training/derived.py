@@ -144,7 +144,10 @@ def make_model(config: Config) -> Model:
     rounding=config.model.rounding,
     standardization_dtype=config.model.standardization_dtype,
     execution=Execution(
-      remat=config.model.remat, remat_policy=config.model.remat_policy, scan_from=scan_from
+      remat=config.model.remat,
+      remat_policy=config.model.remat_policy,
+      scan_from=scan_from,
+      equal_blocks=config.model.equal_blocks,
     ),
   )
 

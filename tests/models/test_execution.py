@@ -50,6 +50,9 @@ def kept(execution):
     pytest.param(
       Execution(remat='block', remat_policy='convolutions', scan_from=2), marks=pytest.mark.slow
     ),
+    pytest.param(
+      Execution(remat='block', scan_from=2, equal_blocks='shared'), marks=pytest.mark.slow
+    ),
   ],
   ids=str,
 )
@@ -81,9 +84,11 @@ def test_each_choice_keeps_less_than_the_one_before():
   assert blocks - stages == pytest.approx(3 * 64 * 512, rel=1e-3)
 
 
-def test_a_loop_is_rematerialized_too():
-  looped = kept(Execution(scan_from=2, remat='block'))
-  assert looped == pytest.approx(kept(Execution(remat='block')), rel=1e-3)
+def test_equal_blocks_are_rematerialized_too():
+  one_by_one = kept(Execution(remat='block'))
+  for form in ('loop', 'shared'):
+    together = kept(Execution(scan_from=2, remat='block', equal_blocks=form))
+    assert together == pytest.approx(one_by_one, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +97,7 @@ def test_a_loop_is_rematerialized_too():
     ({'remat': 'blocks'}, r"^remat='blocks' must be 'block', 'stage' or None$"),
     ({'remat_policy': 'dots'}, r"^remat_policy='dots' is not known: "),
     ({'scan_from': 1}, r'^scan_from=1 must be 2 or more, or None$'),
+    ({'equal_blocks': 'scan'}, r"^equal_blocks='scan' must be 'loop' or 'shared'$"),
   ],
 )
 def test_a_wrong_choice_is_named(choices, message):

@@ -73,6 +73,7 @@ def test_it_grows_with_the_pixels_and_the_precision():
 def test_a_loop_keeps_somewhat_more():
   assert kept(size=64) < kept(Execution(scan_from=2), size=64) < 1.3 * kept(size=64)
   assert kept(Execution(scan_from=5), size=64) == kept(size=64)  # four blocks are alike
+  assert kept(Execution(scan_from=2, equal_blocks='shared'), size=64) == kept(size=64)
 
 
 def test_rematerialization_shows():
@@ -104,9 +105,10 @@ def test_xla_allocates_as_much_on_a_cpu():
 
   grown = (temporary(32) - temporary(16)) / 16
   counted = training_memory(model, 64, jnp.float32).per_image
-  # Measured: 1.49, and 1.08 with XLA's own convolutions: the forms that are fast on CPUs work on
-  # copies of what they read.
-  assert 1.3 < grown / counted < 1.6
+  # Measured: 3.13 of 1.77 MB, 1.77: the forms that are fast on CPUs work on copies of what they
+  # read.  Before activations kept their input alone it was 3.72 of 2.57 MB; with XLA's own
+  # convolutions, then, 1.08.
+  assert 1.6 < grown / counted < 1.9
 
 
 def test_a_size_below_one_pixel_and_below_the_stride_is_named():

@@ -1,6 +1,7 @@
-"""Equal blocks as one loop: the same numbers under the same names."""
+"""Equal blocks as one loop, or as one function: the same numbers under the same names."""
 
 import dataclasses
+import re
 
 import haiku as hk
 import jax
@@ -16,6 +17,7 @@ from nfnets.models.zoo import Model
 
 KEY = jax.random.key(3)
 LOOPED = Execution(scan_from=2)
+SHARED = Execution(scan_from=2, equal_blocks='shared')
 UNROLLED = Execution(scan_from=None)
 NETWORKS = {
   'nfnet_tiny': 8,
@@ -57,9 +59,11 @@ def shapes(tree):
 
 @pytest.mark.parametrize('name', NETWORKS)
 def test_the_tree_and_its_first_values_are_the_same(name):
-  looped, unrolled = (model(name, one).init(KEY) for one in (LOOPED, UNROLLED))
-  assert shapes(looped) == shapes(unrolled)
-  jax.tree.map(np.testing.assert_array_equal, looped, unrolled)
+  unrolled = model(name, UNROLLED).init(KEY)
+  for execution in (LOOPED, SHARED):
+    together = model(name, execution).init(KEY)
+    assert shapes(together) == shapes(unrolled)
+    jax.tree.map(np.testing.assert_array_equal, together, unrolled)
 
 
 @pytest.mark.parametrize(
@@ -85,15 +89,17 @@ def test_outputs_state_and_gradients_are_the_same(name):
 
     return jax.jit(jax.grad(loss, has_aux=True))(params)
 
-  looped, unrolled = compute(LOOPED), compute(UNROLLED)
-  assert shapes(looped) == shapes(unrolled)
+  unrolled = compute(UNROLLED)
   largest = max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(unrolled[0]))
   assert largest > 0
-  jax.tree.map(
-    lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * largest),
-    looped,
-    unrolled,
-  )
+  for execution in (LOOPED, SHARED):
+    together = compute(execution)
+    assert shapes(together) == shapes(unrolled)
+    jax.tree.map(
+      lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * largest),
+      together,
+      unrolled,
+    )
 
 
 def test_it_is_a_loop_indeed():
@@ -109,8 +115,24 @@ def test_it_is_a_loop_indeed():
   assert loops(Execution(scan_from=4)) == 0
 
 
-def test_state_is_kept_in_evaluation():
-  network = model('resnet50', LOOPED)
+def test_it_is_one_function_that_compilers_do_not_take_apart():
+  network = model('nf_resnet50', SHARED)
+  params, state = jax.eval_shape(network.init, KEY)
+  images = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
+
+  def loss(params, images):
+    return jnp.sum(network.apply(params, state, None, images)[0]['pool'])
+
+  program = jax.jit(jax.grad(loss)).lower(params, images).as_text()
+  calls = re.findall(r'call @(step\w*)\(.*inlineable = "false"', program)
+  forwards, backwards = sorted(set(calls))
+  assert calls == 3 * [forwards] + 3 * [backwards]
+  assert program.count('func private @step') == 2
+
+
+@pytest.mark.parametrize('execution', [LOOPED, SHARED], ids=['loop', 'shared'])
+def test_state_is_kept_in_evaluation(execution):
+  network = model('resnet50', execution)
   params, state = network.init(KEY)
   _, after = jax.jit(network.apply)(params, state, None, jnp.ones((2, 16, 16, 3)))
   jax.tree.map(np.testing.assert_array_equal, after, state)

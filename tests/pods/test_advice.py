@@ -1,3 +1,4 @@
+from nfnets.models.execution import Execution
 from nfnets.models.memory import TrainingMemory
 from nfnets.pods import advice
 from nfnets.pods.advice import Advice, Kept, Need, advise, kept_by, without_loops
@@ -43,10 +44,16 @@ def test_where_the_parameters_alone_are_too_much_there_is_no_advice():
 
 
 def test_loops_are_left_out_before_anything_else():
-  assert without_loops((7, 14, 42, 21), 32) == Advice('--config.model.scan_from=42', None)
-  assert without_loops((7, 14, 42, 21), 41) is not None  # the first of 42 differs
-  assert without_loops((7, 14, 42, 21), 42) is None
-  assert without_loops((7, 14, 42, 21), None) is None
+  depths = 7, 14, 42, 21
+  advice = Advice('--config.model.equal_blocks=shared', None)
+  assert without_loops(depths, Execution(scan_from=32)) == advice
+  assert without_loops(depths, Execution(scan_from=41)) == advice  # the first of 42 differs
+  for execution in (
+    Execution(scan_from=42),
+    Execution(scan_from=None),
+    Execution(scan_from=32, equal_blocks='shared'),
+  ):
+    assert without_loops(depths, execution) is None
 
 
 def test_pieces_divide_the_examples():

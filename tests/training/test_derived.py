@@ -5,6 +5,7 @@ import pytest
 
 from nfnets.augment.augment import Augmentation
 from nfnets.errors import InputError
+from nfnets.models.execution import Execution
 from nfnets.training.config import (
   AugmentConfig,
   Config,
@@ -230,8 +231,8 @@ def test_what_is_frozen_follows_the_network():
   derived = derive(config, IMAGENET)
   assert not derived.frozen
   assert derived.model.execution.scan_from == config.model.scan_from
-  config.model.scan_from = 5
-  assert derive(config, IMAGENET).model.execution.scan_from == 5
+  config.model.scan_from, config.model.equal_blocks = 5, 'shared'
+  assert derive(config, IMAGENET).model.execution == Execution(scan_from=5, equal_blocks='shared')
 
 
 def test_a_network_may_see_one_channel():
