@@ -20,6 +20,8 @@ A device that has too little memory for its part of the batch takes it in pieces
 from nfnets.training.config import AugmentConfig, Config, ModelConfig, OptimizerConfig
 
 WITH_SAM = ('f6', 'f7')
+DEEP = ('f5', 'f6', 'f7')
+"""Whose equal blocks are compiled once: one by one, F6 takes more memory to compile than to run."""
 
 
 def get_config(variant: str = 'f0') -> Config:
@@ -30,9 +32,13 @@ def get_config(variant: str = 'f0') -> Config:
   from the batch.  In micro-batches of 32 SAM has the directions it has on the paper's devices,
   whatever the number of devices.
   """
-  with_sam = variant.removesuffix('_plus') in WITH_SAM
+  base = variant.removesuffix('_plus')
+  with_sam = base in WITH_SAM
+  model = ModelConfig(name=f'nfnet_{variant}', equal_blocks='shared')
+  if base in DEEP:
+    model.scan_from = 2
   return Config(
-    model=ModelConfig(name=f'nfnet_{variant}'),
+    model=model,
     augment=AugmentConfig(mixup=0.2, cutmix=1.0, layers=4, magnitude=None),
     optimizer=OptimizerConfig(
       learning_rate=0.1,

@@ -5,6 +5,7 @@ import importlib
 import pytest
 
 from nfnets.augment.augment import Augmentation
+from nfnets.models.execution import Execution
 from nfnets.models.variants import VARIANTS
 from nfnets.training.config import Config
 from nfnets.training.derived import derive
@@ -55,6 +56,8 @@ def test_nfnets(variant: str, plus: str):
   assert config.precision == 'bfloat16'
   sam = (0.05, 0.2, 32) if variant in ('f6', 'f7') else (None, 0.2, None)
   assert (optimizer.sam_rho, optimizer.sam_share, config.micro_batch_size) == sam
+  compiled_once = {'scan_from': 2} if variant in ('f5', 'f6', 'f7') else {}
+  assert derived.model.execution == Execution(equal_blocks='shared', **compiled_once)
 
 
 def test_what_depends_on_the_network_and_the_batch_follows_overrides():
