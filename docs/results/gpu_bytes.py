@@ -78,6 +78,9 @@ def traffic(program: str) -> collections.Counter:
         again = accounts._rounds(computations[one.attribute('condition')])
         add(one.attribute('body'), rounds * again)
         continue
+      if one.operation == 'call':
+        add(one.attribute('to_apply'), rounds)
+        continue
       kind = re.search(r'(?:kind|custom_call_target)="?([\w$]+)', lines[one.name])
       sizes = [body[operand].whole for operand in one.operands if operand in body]
       named = f'{one.operation} {kind[1] if kind else ""}'.strip()

@@ -100,15 +100,20 @@ def _scan(step: _Step, x: jax.Array, all_leaves: Sequence[_Leaves]) -> tuple[jax
 
 
 def _call_each(step: _Step, x: jax.Array, all_leaves: Sequence[_Leaves]) -> tuple[jax.Array, Any]:
-  """The same by a function whose calls XLA leaves as they are until it has optimized it.
+  """The same by a function that is called for each.
 
-  Inlined at once, as compilers do with calls, each would be optimized for itself.
+  The compiler for TPUs is told to take calls apart only when it has optimized the function, once
+  for all of them.  That for GPUs would fuse nothing within it, so others inline as they do.
   """
   shared = jax.jit(step)
+
+  def kept_whole(x: jax.Array, leaves: _Leaves) -> tuple[jax.Array, Any]:
+    with set_xla_metadata(inlineable='false'):
+      return shared(x, leaves)
+
   states = []
   for leaves in all_leaves:
-    with set_xla_metadata(inlineable='false'):
-      x, state = shared(x, leaves)
+    x, state = jax.lax.platform_dependent(x, leaves, tpu=kept_whole, default=shared)
     states.append(state)
   return x, states
 

@@ -115,7 +115,7 @@ def test_it_is_a_loop_indeed():
   assert loops(Execution(scan_from=4)) == 0
 
 
-def test_it_is_one_function_that_compilers_do_not_take_apart():
+def test_it_is_one_function_that_the_compiler_of_tpus_does_not_take_apart():
   network = model('nf_resnet50', SHARED)
   params, state = jax.eval_shape(network.init, KEY)
   images = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
@@ -123,11 +123,14 @@ def test_it_is_one_function_that_compilers_do_not_take_apart():
   def loss(params, images):
     return jnp.sum(network.apply(params, state, None, images)[0]['pool'])
 
-  program = jax.jit(jax.grad(loss)).lower(params, images).as_text()
+  traced = jax.jit(jax.grad(loss)).trace(params, images)
+  program = traced.lower(lowering_platforms=('tpu',)).as_text()
   calls = re.findall(r'call @(step\w*)\(.*inlineable = "false"', program)
   forwards, backwards = sorted(set(calls))
   assert calls == 3 * [forwards] + 3 * [backwards]
   assert program.count('func private @step') == 2
+  for others in ('cpu', 'cuda'):
+    assert 'inlineable' not in traced.lower(lowering_platforms=(others,)).as_text()
 
 
 @pytest.mark.parametrize('execution', [LOOPED, SHARED], ids=['loop', 'shared'])
