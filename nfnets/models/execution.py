@@ -32,12 +32,12 @@ class Execution:
   remat_policy: str = 'nothing'
   """Key of `REMAT_POLICIES`: what such a part keeps all the same."""
   scan_from: int | None = _SCANNED_FROM
-  """That many equal blocks in a row are traced and compiled once, so that deep networks take the
-  time of shallow ones; None for never."""
+  """That many equal blocks in a row are traced once, and compiled once as `equal_blocks` tells, so
+  that deep networks take the time of shallow ones; None for never."""
   equal_blocks: Literal['loop', 'shared'] = 'loop'
   """What they are then: one `lax.scan`, or one function that is called for each of them.  On TPUs,
-  by their compiler, calls run faster than a loop and take less memory; on CPUs a loop compiles
-  faster (docs/results/compile.md)."""
+  by their compiler, calls run faster than a loop and take less memory; elsewhere calls are traced
+  once but compiled each (docs/results/compile.md)."""
 
   def __post_init__(self):
     if self.remat not in (None, 'block', 'stage'):
