@@ -34,9 +34,9 @@ def get_config(variant: str = 'f0') -> Config:
   """
   base = variant.removesuffix('_plus')
   with_sam = base in WITH_SAM
-  model = ModelConfig(name=f'nfnet_{variant}', equal_blocks='shared')
+  model = ModelConfig(name=f'nfnet_{variant}')
   if base in DEEP:
-    model.scan_from = 2
+    model.scan_from, model.equal_blocks = 2, 'shared'
   return Config(
     model=model,
     augment=AugmentConfig(mixup=0.2, cutmix=1.0, layers=4, magnitude=None),

@@ -14,7 +14,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching
 
 from nfnets.models import native_convolution
-from nfnets.models.convolution import convolve
+from nfnets.models.convolution import convolve_within
 from nfnets.models.varying import vary_alike
 from nfnets.models.windows import Window
 from nfnets.native.lowering import register
@@ -49,13 +49,8 @@ def convolve_activated(
   Returns:
     [N, ceil(H / stride), ceil(W / stride), out].
   """
-  (_, height, width, _), (rows, columns, _, _) = x.shape, kernel.shape
-  window = Window(
-    image=(height, width),
-    kernel=(rows, columns),
-    stride=stride,
-    groups=groups,
-    symmetric_padding=symmetric_padding,
+  window = Window.between(
+    x.shape, kernel.shape, stride=stride, groups=groups, symmetric_padding=symmetric_padding
   )
   if activation not in native_convolution.ACTIVATIONS:
     return _apart(x, kernel, bias, activation=activation, window=window)
@@ -65,14 +60,7 @@ def convolve_activated(
 def _apart(
   x: jax.Array, kernel: jax.Array, bias: jax.Array, *, activation: _Activation, window: Window
 ) -> jax.Array:
-  y = convolve(
-    x,
-    kernel,
-    stride=window.stride,
-    groups=window.groups,
-    symmetric_padding=window.symmetric_padding,
-  )
-  return activation(y + bias)
+  return activation(convolve_within(window, x, kernel) + bias)
 
 
 def _by_kernel(

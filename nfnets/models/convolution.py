@@ -54,14 +54,14 @@ def convolve(
   Returns:
     [N, ceil(H / stride), ceil(W / stride), out], in the dtype of `x`.
   """
-  (_, height, width, _), (rows, columns, _, _) = x.shape, kernel.shape
-  window = Window(
-    image=(height, width),
-    kernel=(rows, columns),
-    stride=stride,
-    groups=groups,
-    symmetric_padding=symmetric_padding,
+  window = Window.between(
+    x.shape, kernel.shape, stride=stride, groups=groups, symmetric_padding=symmetric_padding
   )
+  return convolve_within(window, x, kernel)
+
+
+def convolve_within(window: Window, x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """`convolve`, of a window that is known."""
   x, kernel = vary_alike(x, kernel)
   return checkpoint_name(_forward.bind(x, kernel, window=window), CONVOLUTION)
 

@@ -1,6 +1,8 @@
 """The geometry of a convolution, apart from what is convolved."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Self
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -15,6 +17,26 @@ class Window:
   groups: int = 1
   symmetric_padding: bool = False
   """`h // 2` rows on both sides, as in PyTorch; otherwise 'SAME', as in TensorFlow and Haiku."""
+
+  @classmethod
+  def between(
+    cls,
+    images: Sequence[int],
+    kernel: Sequence[int],
+    *,
+    stride: int,
+    groups: int,
+    symmetric_padding: bool,
+  ) -> Self:
+    """That of images and a kernel of these shapes, [N, H, W, C] and [h, w, C / groups, out]."""
+    (_, height, width, _), (rows, columns, _, _) = images, kernel
+    return cls(
+      image=(height, width),
+      kernel=(rows, columns),
+      stride=stride,
+      groups=groups,
+      symmetric_padding=symmetric_padding,
+    )
 
   @property
   def output(self) -> tuple[int, int]:

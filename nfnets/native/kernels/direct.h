@@ -2,8 +2,8 @@
 //
 // The image of a group, or a band of its rows, is copied between zeros, so that nothing is asked at borders; sums stay
 // in registers over all pixels of the kernel.  The gradient of the image is the same sum with other pixels: those of
-// one remainder modulo the stride meet the same pixels of the kernel.  Channels are summed in panels; where these do not
-// divide them the last panel lies over the one before, and what both have is computed twice.
+// one remainder modulo the stride meet the same pixels of the kernel.  Channels are summed in panels; where these do
+// not divide them the last panel lies over the one before, and what both have is computed twice.
 #pragma once
 
 #include <cstring>

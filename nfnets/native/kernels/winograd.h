@@ -155,7 +155,8 @@ inline float* pack(xla::ffi::ThreadPool& pool, const Geometry& g, const float* k
   return packed;
 }
 
-// Forwards, finished if so wanted; the gradient of the image if `transposed`, with `depth` that of the cotangent's groups.
+// Forwards, finished if so wanted; if `transposed` the gradient of the image, with `depth` that of the cotangent's
+// groups.
 inline void convolve(xla::ffi::ThreadPool& pool, const Geometry& g, const float* image, const float* kernel,
                      bool transposed, float* result, const Finish* finish = nullptr) {
   const float* packed = pack(pool, g, kernel, transposed);
